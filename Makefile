@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# The only build file. `make help` lists targets and variables; everything goes to $(BUILD)/.
+
+VERSION := 0.1.0
+BUILD   ?= build
+PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+BINDIR  ?= $(PREFIX)/bin
+MANDIR  ?= $(PREFIX)/share/man
+ARCH    ?= $(shell uname -m)
+CLANG   ?= clang
+WERROR  ?= -Werror
+V       ?= 0
+
+ifeq ($(V),0)
+Q := @
+say = @printf '  %-7s %s\n' $(1) $(2)
+else
+Q :=
+say = @:
+endif
+
+# What the source needs, whatever the user's CFAGS say; those come last and may override.
+OWN_CPPFLAGS := -I. -Iagent/arch/$(ARCH) -I$(BUILD)/gen -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -MMD -MP
+OWN_CFLAGS   := -std=gnu17 -O2 -g -fPIC -fvisibility=hidden -fno-plt -fno-semantic-interposition \
+	-ftls-model=initial-exec -fexceptions -fasynchronous-unwind-tables -fno-strict-aliasing \
+	-fno-builtin-malloc -fno-builtin-calloc -fstack-protector-strong -U_FORTIFY_SOURCE \
+	-Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wundef -Wvla \
+	-Wno-unused-parameter -Wno-unknown-warning-option $(WERROR)
+OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUILD)/gen/exports.map \
+	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,--as-needed -Wl,-z,defs -Wl,-z,text \
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete -Wl,-z,noexecstack
+# Static and hidden: the target's own zlib is never disturbed, and libc is the only NEEDED.
+OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a -l:libiberty.a
+
+SRC := $(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c)
+ASM := $(wildcard agent/arch/$(ARCH)/*.S)
+GEN := $(BUILD)/gen/encode/profile.pb-c.c
+OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)
+LIB := $(BUILD)/libpprofagent.so
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all help clean install uninstall dist format lint docs
+
+all: $(LIB) ## build the library (default)
+
+$(LIB): $(OBJ) $(BUILD)/gen/exports.map
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(OWN_LDFLAGS) $(LDFLAGS) -o $@ $(OBJ) $(OWN_LIBS)
+
+$(BUILD)/obj/%.o: %.c | $(GEN)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(OWN_CPPFLAGS) $(CPPFLAGS) $(OWN_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/obj/%.o: %.S
+	$(call say,AS,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(OWN_CPPFLAGS) $(CPPFLAGS) -c -o $@ $<
+
+$(BUILD)/obj/gen/%.o: $(BUILD)/gen/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(OWN_CPPFLAGS) $(CPPFLAGS) $(OWN_CFLAGS) -Wno-error $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/gen/%.pb-c.c: %.proto
+	$(call say,PROTOC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)protoc-c --c_out=$(BUILD)/gen $<
+
+# The version nodes that our symbols carry; which symbols are visible at all is EXPORT's business.
+$(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports
+	$(call say,GEN,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)scripts/gen-exports $(CC) hooks/hooks.def > $@
+
+-include tests/tests.mk
+
+install: all ## install library, launcher, man pages (PREFIX, DESTDIR, LIBDIR, BINDIR, MANDIR)
+	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofagent.so
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofagent.so
+
+format: ## lay out the source with clang-format
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+lint: $(GEN) ## clang-tidy, shellcheck
+	clang-tidy --quiet $(SRC) -- $(OWN_CPPFLAGS) -std=gnu17
+	shellcheck $$(git ls-files scripts .ci | xargs grep -lE '^#!.*(ba)?sh')
+
+dist: ## source archive from git
+	$(Q)mkdir -p $(BUILD)
+	git archive --prefix=libpprofagent-$(VERSION)/ -o $(BUILD)/libpprofagent-$(VERSION).tar.gz HEAD
+
+clean: ## remove $(BUILD)
+	rm -rf $(BUILD)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
+	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR BINDIR MANDIR DESTDIR ARCH WERROR V=1"
+
+-include $(OBJ:.o=.d)

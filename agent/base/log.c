@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/sink.h"
+#include "agent/base/spin.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+
+enum { LINES = 64, LINE = 240 };
+
+static struct {
+	struct spin lock;
+	enum log_level level;
+	bool quiet;	      /* descriptor 2 is not ours any more */
+	uint64_t next;	      /* lock: lines ever written */
+	char text[LINES][LINE]; /* lock: a ring */
+} self = { .level = LOG_WARN };
+
+static const char *const level_names[] = { "error", "warning", "info", "debug" };
+
+void log_set_level(enum log_level level)
+{
+	self.level = level;
+}
+
+void log_close_stderr(void)
+{
+	self.quiet = true;
+}
+
+void log_child(void)
+{
+	spin_reset(&self.lock);
+	self.quiet = true;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	char line[LINE];
+	size_t head, n;
+	va_list args;
+
+	if (level > LOG_INFO && level > self.level)
+		return;
+	head = fmt_buf(line, sizeof(line), "pprofagent[%d]: %s: ", sys_getpid(),
+		       level_names[level]);
+	va_start(args, format);
+	n = head + fmt_vbuf(line + head, sizeof(line) - head - 1, format, args);
+	va_end(args);
+	if (n > sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	if (!self.quiet && level <= self.level) {
+		line[n] = '\n';
+		sys_write_all(2, line, n + 1);
+	}
+	line[n] = '\0';
+	spin_lock(&self.lock);
+	if (self.next >= LINES)
+		stat_add(STAT_LOG_LOST, 1);
+	memcpy(self.text[self.next++ % LINES], line, n + 1);
+	spin_unlock(&self.lock);
+}
+
+int log_dump(struct sink *sink)
+{
+	char line[LINE];
+	uint64_t end, i;
+	int err = 0;
+
+	spin_lock(&self.lock);
+	end = self.next;
+	spin_unlock(&self.lock);
+	for (i = end > LINES ? end - LINES : 0; i < end && !err; i++) {
+		spin_lock(&self.lock);
+		memcpy(line, self.text[i % LINES], LINE);
+		spin_unlock(&self.lock);
+		err = fmt_sink(sink, "%s\n", line);
+	}
+	return err;
+}

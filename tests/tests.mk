@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests and benchmarks: included by the Makefile.
+
+TEST_CFLAGS := -std=gnu17 -O1 -g -D_GNU_SOURCE -I. -Iagent/arch/$(ARCH) -I$(BUILD)/gen -Wall -Wextra -Wno-unused-parameter -MMD -MP
+UNIT_SRC := $(wildcard tests/unit/*.c)
+UNIT_OBJ := $(UNIT_SRC:%.c=$(BUILD)/obj/%.o)
+# Unit tests link the modules, never the hooks: sanitizers keep their own malloc.
+UNIT_LIB_OBJ := $(filter-out $(BUILD)/obj/hooks/% $(BUILD)/obj/agent/agent.o $(BUILD)/obj/agent/arch/$(ARCH)/start.o,$(OBJ))
+
+.PHONY: check check-unit
+
+check-unit: $(BUILD)/tests/unit ## unit tests
+	$(Q)$(BUILD)/tests/unit $(UNIT)
+
+$(BUILD)/tests/unit: $(UNIT_OBJ) $(UNIT_LIB_OBJ)
+	$(call say,LINK,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -Wl,--defsym=modules_own_start=0 -Wl,--defsym=modules_own_end=0 -o $@ $^ $(OWN_LIBS) -lm -ldl -lpthread
+
+$(BUILD)/obj/tests/%.o: tests/%.c | $(GEN)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(TEST_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+# One small program per behaviour. "/* CFLAGS: ... */" and "/* LDLIBS: ... */" lines in a program's
+# first ten lines add flags.
+PROGRAM_SRC := $(wildcard tests/programs/*.c tests/programs/*.cc tests/programs/*.rs)
+PROGRAMS := $(patsubst tests/programs/%,$(BUILD)/tests/programs/%,$(basename $(PROGRAM_SRC)))
+.PHONY: programs
+programs: $(PROGRAMS) ## the test programs
+
+$(BUILD)/tests/programs/%: tests/programs/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter $$(sed -n '1,10s/.*CFLAGS: \([^*]*\).*/\1/p' $<) -o $@ $< $$(sed -n '1,10s/.*LDLIBS: \([^*]*\).*/\1/p' $<) -lpthread -ldl
+
+$(BUILD)/tests/programs/%: tests/programs/%.cc
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -std=gnu++17 -O2 -g -Wall -Wextra -Wno-unused-parameter $$(sed -n '1,10s/.*CFLAGS: \([^*]*\).*/\1/p' $<) -o $@ $< $$(sed -n '1,10s/.*LDLIBS: \([^*]*\).*/\1/p' $<) -lpthread -ldl
+
+$(BUILD)/tests/programs/%: tests/programs/%.rs
+	$(call say,RUSTC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)rustc --edition 2021 -O -g -o $@ $<
+
+-include $(UNIT_OBJ:.o=.d)
