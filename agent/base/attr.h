@@ -5,6 +5,8 @@
 
 /* The symbol is interposed: visible to the target. Every use has a row in hooks/hooks.def. */
 #define EXPORT	    __attribute__((visibility("default")))
+/* For declarations on hot paths: no detour through the GOT. */
+#define HIDDEN	    __attribute__((visibility("hidden")))
 #define COLD	    __attribute__((cold, noinline))
 #define NOINLINE    __attribute__((noinline))
 #define INLINE	    static inline __attribute__((always_inline))

@@ -16,8 +16,10 @@ enum { LINES = 64, LINE = 240 };
 static struct {
 	struct spin lock;
 	enum log_level level;
-	bool quiet;	      /* descriptor 2 is not ours any more */
+	bool say;	      /* descriptor 2 is ours to write to */
+	unsigned waiting;     /* lines for descriptor 2 from before it was */
 	uint64_t next;	      /* lock: lines ever written */
+	uint8_t level_of[LINES]; /* lock */
 	char text[LINES][LINE]; /* lock: a ring */
 } self = { .level = LOG_WARN };
 
@@ -30,13 +32,30 @@ void log_set_level(enum log_level level)
 
 void log_close_stderr(void)
 {
-	self.quiet = true;
+	self.say = false;
+}
+
+unsigned log_waiting(void)
+{
+	return self.waiting;
+}
+
+void log_open_stderr(bool say)
+{
+	for (uint64_t i = 0; say && i < self.next && i < LINES; i++) {
+		char line[LINE + 1];
+		size_t n = fmt_buf(line, sizeof(line), "%s\n", self.text[i]);
+
+		if (self.level_of[i] <= self.level)
+			sys_write_all(2, line, n);
+	}
+	self.say = say;
 }
 
 void log_child(void)
 {
 	spin_reset(&self.lock);
-	self.quiet = true;
+	self.say = false;
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -54,14 +73,16 @@ void log_line(enum log_level level, const char *format, ...)
 	va_end(args);
 	if (n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
-	if (!self.quiet && level <= self.level) {
+	if (self.say && level <= self.level) {
 		line[n] = '\n';
 		sys_write_all(2, line, n + 1);
 	}
 	line[n] = '\0';
+	self.waiting += level <= self.level;
 	spin_lock(&self.lock);
 	if (self.next >= LINES)
 		stat_add(STAT_LOG_LOST, 1);
+	self.level_of[self.next % LINES] = (uint8_t)level;
 	memcpy(self.text[self.next++ % LINES], line, n + 1);
 	spin_unlock(&self.lock);
 }

@@ -30,7 +30,8 @@ static struct {
 	struct block *free[CLASSES]; /* lock */
 	char *slab;		     /* lock: the slab being cut */
 	size_t slab_left;	     /* lock */
-	size_t used;		     /* lock */
+	size_t used;		     /* lock: in live blocks */
+	size_t mapped;		     /* lock: taken from the budget */
 } self;
 
 /* 32, 48, 64, 96, 128 ... : class 2k is 32 << k, class 2k + 1 is 48 << k. */
@@ -62,6 +63,7 @@ static struct block *small_take(unsigned c)
 
 		if (!fresh)
 			return NULL;
+		self.mapped += SLAB;
 		/* the old slab's rest is lost: at most one block of the class asked for */
 		self.slab = fresh;
 		self.slab_left = SLAB;
@@ -86,8 +88,10 @@ void *mem_alloc(size_t size)
 	} else {
 		size = ALIGN_UP(size, (size_t)4096);
 		b = budget_map(size);
-		if (b)
+		if (b) {
 			b->size = size;
+			self.mapped += size;
+		}
 	}
 	if (b)
 		self.used += b->size;
@@ -119,6 +123,7 @@ void mem_free(void *ptr)
 		b->next = self.free[c];
 		self.free[c] = b;
 	} else {
+		self.mapped -= b->size;
 		budget_unmap(b, b->size);
 	}
 	spin_unlock(&self.lock);
@@ -159,5 +164,6 @@ size_t mem_used(void)
 
 void mem_child(void)
 {
-	spin_reset(&self.lock);
+	budget_give(self.mapped);
+	memset(&self, 0, sizeof(self));
 }

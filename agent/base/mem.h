@@ -21,7 +21,9 @@ char *mem_strdup(const char *text);
 /* Bytes in live blocks, block headers included. */
 size_t mem_used(void);
 
-/* Forgets the lock of the parent process. Context: child. */
+/* Starts anew: the parent's agent thread may have been at work in here, so nothing of its state can
+ * be used, and nobody is left to free its blocks. Whoever kept pointers forgets them too (the .child
+ * rows of the modules table). Context: child. */
 void mem_child(void);
 
 #endif

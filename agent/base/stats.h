@@ -16,7 +16,7 @@ enum stat_id {
 };
 
 /* Only base/stats.c and the two inlines below touch the array. */
-extern _Atomic uint64_t stat_values[STAT_N];
+extern _Atomic uint64_t stat_values[STAT_N] __attribute__((visibility("hidden")));
 
 static inline void stat_add(enum stat_id id, uint64_t n)
 {

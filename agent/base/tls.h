@@ -32,18 +32,18 @@ struct thread_tls {
 _Static_assert(sizeof(struct thread_tls) <= 64, "static TLS is a shared, scarce resource");
 
 enum tls_flag {
-	TLS_EXITING = 1, /* our TSD destructor ran: forward only (hazard C4) */
+	TLS_EXITING = 1, /* our TSD destructor ran: `thread` is NULL and stays so (hazard C4) */
 	TLS_AGENT = 2,	 /* one of our own threads */
 };
 
-extern TLS struct thread_tls tls;
+extern TLS struct thread_tls tls HIDDEN;
 
-/* Raises the guard; false when it was up already (or the thread is ending): then forward only.
- * Pair each true with guard_leave().
+/* Raises the guard; false when it was up already: then forward only. Pair each true with
+ * guard_leave().
  * Context: signal, hook, agent, init, child. */
 static inline bool guard_enter(void)
 {
-	if (tls.depth | (tls.flags & TLS_EXITING))
+	if (tls.depth)
 		return false;
 	tls.depth = 1;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);

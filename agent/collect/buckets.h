@@ -20,6 +20,7 @@ struct bucket {
 	_Atomic(struct bucket *) next;	     /* chain of its hash slot */
 	_Atomic(struct bucket *) next_in_series; /* all buckets of the series, newest first */
 	const struct stack *stack;
+	uint32_t series; /* enum series */
 	uint32_t key; /* SERIES_HEAP: size class, else 0 */
 	uint32_t tag; /* thread record's tag when labels are on, else 0 */
 	_Atomic int64_t value[SERIES_VALUES];
@@ -49,6 +50,6 @@ static inline void bucket_add(struct bucket *b, unsigned value, int64_t n)
 }
 
 /* Sets every value of a series to 0: a forked child counts from its own birth. Context: child. */
-void buckets_child(void);
+void buckets_child(enum series series);
 
 #endif

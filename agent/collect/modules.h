@@ -28,13 +28,15 @@ uint32_t modules_generation(void);
  * a new generation if one is gone. Context: hook. */
 struct modules_watch {
 	uint64_t subs; /* the loader's count of removals before */
-	void *list;
 };
 void modules_before_close(struct modules_watch *watch);
 void modules_after_close(struct modules_watch *watch);
 
-/* Context: agent. */
+/* All tombstones, newest first. Context: agent. */
 const struct module_gone *modules_gone(void);
+
+/* Context: child. */
+void modules_child(void);
 
 /* True for a PC inside this library: such frames never appear. Context: any. */
 extern const char modules_own_start[] __attribute__((visibility("hidden")));

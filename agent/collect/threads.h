@@ -14,22 +14,27 @@
 
 #include "agent/base/tls.h"
 
+struct stack;
+
 enum thread_state { THREAD_FREE, THREAD_LIVE, THREAD_ENDED };
 
 /* One CPU timer, owned by collect/cpu.c. See there for who may touch what. */
 struct cpu_timer {
-	_Atomic uint32_t session; /* session that the timer belongs to, 0: none */
+	_Atomic uint64_t account; /* session << 32 | periods booked in it; 0: no timer */
 	int id;			  /* the kernel's timer id */
-	_Atomic uint32_t counted; /* periods booked in this session */
 	uint64_t first_ns;	  /* thread CPU time of the first expiry */
 	_Atomic(const struct stack *) last; /* stack of the last sample in this session */
 };
 
 struct thread {
-	struct thread *next;	    /* all records ever made; immutable once published */
-	_Atomic int tid;	    /* 0 when the record is free */
+	uint32_t index;		    /* its place in the table, for ever */
+	_Atomic int tid;	    /* kernel id of the thread that has, or had, the record */
 	_Atomic int state;	    /* enum thread_state */
 	_Atomic uint32_t tag;	    /* number of this thread for labels, never reused */
+	_Atomic bool blocked;	    /* it blocked our signal when last looked at */
+	_Atomic bool refused;	    /* the kernel refused it a timer in this session */
+	struct thread *queue;	    /* next in the queue of ended records */
+	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
 	void *(*start)(void *);	    /* its start routine, NULL when not known */
 	struct cpu_timer timer;
@@ -45,20 +50,38 @@ static inline struct thread *threads_self(void)
 	return tls.thread;
 }
 
-/* pthread_create's and thrd_create's work: `routine`/`arg` are replaced by ours. Returns the block to
+/* pthread_create's and thrd_create's work: `routine`/`arg` are replaced by ours. stack_size: of the new
+ * thread's stack, 0 when not known. Returns the block to
  * pass on, NULL when out of memory (then the caller creates the thread untouched, counted).
  * threads_abandon gives the block back when the real call failed. Context: hook. */
 struct thread_launch;
-struct thread_launch *threads_launch(void *(*routine)(void *), void *arg);
-void *threads_run(struct thread_launch *launch); /* the routine to pass on */
+struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size);
+void *threads_run(void *launch); /* the routine to pass on */
 void threads_abandon(struct thread_launch *launch);
 
-/* Walks all live records. Context: agent. */
-struct thread *threads_first(void);
+/* Record i of [0, threads_records()), whatever its state; NULL only for i out of range. Context: any. */
+struct thread *threads_at(uint32_t i);
+uint32_t threads_records(void);
 
-/* Finds threads that never ran a hook, frees records of threads that are gone.
- * `task` is a descriptor of /proc/self/task. Context: agent. */
-void threads_sweep(void);
+/* Makes records for threads that never ran a hook, ends those of threads that are gone. 0, or -errno
+ * when /proc cannot be read. Context: agent. */
+int threads_sweep(void);
+
+/* begin: called in a new thread once it has its record; end: in an ending one before it loses it; last:
+ * in the last application thread of a process in which only our threads are left. Context: init. */
+void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *),
+		    void (*last)(void));
+
+/* The highest address of the main thread's stack that is surely part of it. Context: init. */
+void threads_main_stack(uintptr_t top);
+
+/* The calling thread is the agent's own: not counted, not profiled. Context: agent. */
+void threads_is_agent(void);
+
+/* True while all threads that we count have ended but others of the program may live; then
+ * threads_only_agents() tells when they are gone too. Context: agent. */
+bool threads_watch(void);
+bool threads_only_agents(void);
 
 /* Live application threads, and created ever. Context: any. */
 uint64_t threads_live(void);

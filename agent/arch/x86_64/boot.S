@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One stub per row of hooks/hooks.def, and `real`, whose pointers start at them. A stub resolves all
+ * rows (hooks/real.c) with the caller's argument registers kept, then jumps to what it stands for.
+ */
+
+	.section .data.rel.real, "aw", @progbits
+	.p2align 12
+	.globl	real
+	.hidden	real
+	.type	real, @object
+real:
+#define HOOK_REQUIRED(symbol) .quad boot_stub_##symbol;
+#define HOOK_OPTIONAL(symbol) .quad boot_stub_##symbol;
+#define HOOK_MARKER(symbol)
+#define HOOK(symbol, version, need) HOOK_##need(symbol)
+#include "hooks/hooks.def"
+	.size	real, . - real
+	.p2align 12
+
+	.text
+	.set	index, 0
+#undef HOOK_REQUIRED
+#undef HOOK_OPTIONAL
+#define STUB(symbol)			  \
+	.type boot_stub_##symbol, @function; \
+boot_stub_##symbol:			; \
+	.cfi_startproc			; \
+	endbr64				; \
+	.byte 0x41, 0xbb		; /* mov $index, %r11d */ \
+	.long index			; \
+	.set index, index + 1		; \
+	jmp boot_common			; \
+	.cfi_endproc			; \
+	.size boot_stub_##symbol, . - boot_stub_##symbol;
+#define HOOK_REQUIRED(symbol) STUB(symbol)
+#define HOOK_OPTIONAL(symbol) STUB(symbol)
+#include "hooks/hooks.def"
+
+	.type	boot_common, @function
+boot_common:
+	.cfi_startproc
+	push	%rdi
+	.cfi_adjust_cfa_offset 8
+	push	%rsi
+	.cfi_adjust_cfa_offset 8
+	push	%rdx
+	.cfi_adjust_cfa_offset 8
+	push	%rcx
+	.cfi_adjust_cfa_offset 8
+	push	%r8
+	.cfi_adjust_cfa_offset 8
+	push	%r9
+	.cfi_adjust_cfa_offset 8
+	push	%rax
+	.cfi_adjust_cfa_offset 8
+	mov	%r11d, %edi
+	call	real_boot
+	mov	%rax, %r11
+	pop	%rax
+	.cfi_adjust_cfa_offset -8
+	pop	%r9
+	.cfi_adjust_cfa_offset -8
+	pop	%r8
+	.cfi_adjust_cfa_offset -8
+	pop	%rcx
+	.cfi_adjust_cfa_offset -8
+	pop	%rdx
+	.cfi_adjust_cfa_offset -8
+	pop	%rsi
+	.cfi_adjust_cfa_offset -8
+	pop	%rdi
+	.cfi_adjust_cfa_offset -8
+	jmp	*%r11
+	.cfi_endproc
+	.size	boot_common, . - boot_common
+
+	.section .note.GNU-stack, "", @progbits

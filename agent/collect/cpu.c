@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who may touch a thread's timer: whoever moved `account` from 0 to this session made the timer, and
+ * whoever moves it back to 0 (the thread at its end, or the agent at the session's end: one exchange)
+ * settles it. The handler only adds to `account` while the session in its upper half is the running
+ * one, so that each period is booked once, by the handler or by the settlement.
+ */
+#include "agent/collect/cpu.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/base/attr.h"
+#include "agent/base/fmt.h"
+#include "agent/base/random.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/buckets.h"
+#include "agent/collect/frames.h"
+#include "agent/collect/modules.h"
+#include "agent/collect/record.h"
+#include "agent/collect/signals.h"
+#include "agent/collect/stacks.h"
+
+static struct {
+	_Atomic uint32_t active;   /* number of the running session, 0: none */
+	uint32_t last;		   /* number of the newest session */
+	unsigned users;		   /* profiles that share it */
+	unsigned hz;
+	_Atomic uint64_t period_ns;
+	_Atomic int sig;
+	_Atomic int handlers;	   /* handlers at work now */
+	uint32_t blocked, refused; /* threads, at the last look */
+	bool returning;		   /* the signal is still to be given back */
+} self;
+
+uint64_t cpu_period_ns(void)
+{
+	return atomic_load(&self.active) ? atomic_load(&self.period_ns) : 0;
+}
+
+uint32_t cpu_threads_blocked(void)
+{
+	return self.blocked;
+}
+
+uint32_t cpu_threads_refused(void)
+{
+	return self.refused;
+}
+
+static void book(const struct stack *stack, uint32_t periods)
+{
+	struct bucket *b = buckets_get(SERIES_CPU, stack, 0, 0);
+
+	if (b)
+		bucket_add(b, 0, periods);
+}
+
+static void on_sample(uint32_t index, int overrun, void *context)
+{
+	struct thread *t = threads_at(index);
+	uint32_t active, n = 1 + (overrun > 0 ? (uint32_t)overrun : 0);
+	const struct stack *stack;
+	uint64_t account;
+
+	/* a raw clone that shares its parent's TLS would write into its parent's state (hazard C8) */
+	if (!t || (tls.thread && tls.thread != t))
+		return;
+	atomic_fetch_add(&self.handlers, 1);
+	active = atomic_load(&self.active);
+	account = atomic_load(&t->timer.account);
+	do {
+		if (!active || account >> 32 != active) {
+			atomic_fetch_sub(&self.handlers, 1);
+			return;
+		}
+	} while (!atomic_compare_exchange_weak(&t->timer.account, &account, account + n));
+	stat_add(STAT_CPU_SAMPLES, 1);
+	if (guard_enter()) {
+		stack = record_context(context, t);
+		guard_leave();
+	} else {
+		stat_add(STAT_CPU_BUSY, n);
+		stack = record_mark(FRAME_AGENT);
+	}
+	book(stack, n);
+	atomic_store_explicit(&t->timer.last, stack, memory_order_release);
+	atomic_fetch_sub(&self.handlers, 1);
+}
+
+/* Expirations due at this CPU time. */
+static uint64_t periods_due(const struct thread *t, uint64_t cpu_ns, uint64_t period_ns)
+{
+	return cpu_ns < t->timer.first_ns ? 0 : (cpu_ns - t->timer.first_ns) / period_ns + 1;
+}
+
+/* The stack for periods of a thread that no tick ever hit. */
+static const struct stack *late_stack(const struct thread *t)
+{
+	uintptr_t pcs[2] = { FRAME_LATE, (uintptr_t)t->start };
+
+	return stacks_intern(pcs, t->start ? 2 : 1, modules_generation());
+}
+
+/* Takes the timer away and books what was due and not delivered. */
+static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
+{
+	uint64_t account = atomic_load(&t->timer.account);
+	const struct stack *stack;
+	uint64_t due;
+
+	do {
+		if (account >> 32 != session || !session)
+			return;
+	} while (!atomic_compare_exchange_weak(&t->timer.account, &account, 0));
+	sys_timer_delete(t->timer.id);
+	due = periods_due(t, cpu_ns, atomic_load(&self.period_ns));
+	if (due <= (uint32_t)account)
+		return;
+	due -= (uint32_t)account;
+	stack = atomic_load_explicit(&t->timer.last, memory_order_acquire);
+	book(stack ? stack : late_stack(t), (uint32_t)due);
+	stat_add(STAT_CPU_OWED, due);
+}
+
+/* false when the kernel refuses. The account is already this session's. */
+static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns)
+{
+	uint64_t period = atomic_load(&self.period_ns);
+	uint64_t first = cpu_ns + 1 + random_below(period);
+	struct itimerspec when = {
+		.it_interval = { (time_t)(period / 1000000000u), (long)(period % 1000000000u) },
+		.it_value = { (time_t)(first / 1000000000u), (long)(first % 1000000000u) },
+	};
+	struct sigevent event;
+
+	memset(&event, 0, sizeof(event));
+	event.sigev_notify = SIGEV_THREAD_ID;
+	event.sigev_signo = atomic_load(&self.sig);
+	event.sigev_value.sival_ptr = (void *)(uintptr_t)signals_cookie(t->index);
+	event._sigev_un._tid = tid;
+	t->timer.first_ns = first;
+	if (sys_timer_create(sys_thread_cpu_clock(tid), &event, &t->timer.id) != 0)
+		return false;
+	if (sys_timer_settime(t->timer.id, TIMER_ABSTIME, &when) != 0) {
+		sys_timer_delete(t->timer.id);
+		return false;
+	}
+	return true;
+}
+
+static bool claim(struct thread *t, uint32_t session)
+{
+	uint64_t none = 0;
+
+	return atomic_compare_exchange_strong(&t->timer.account, &none, (uint64_t)session << 32);
+}
+
+static void arm(struct thread *t, uint32_t session)
+{
+	int tid = atomic_load(&t->tid);
+	uint64_t cpu_ns;
+
+	if (!claim(t, session))
+		return;
+	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
+	cpu_ns = sys_clock_ns(sys_thread_cpu_clock(tid));
+	if (make_timer(t, tid, cpu_ns))
+		return;
+	atomic_store(&t->timer.account, 0);
+	if (!atomic_exchange(&t->refused, true))
+		stat_add(STAT_CPU_TIMER_FAIL, 1);
+}
+
+static uint64_t own_mask(void)
+{
+	uint64_t mask = 0;
+
+	sys_sigprocmask(SIG_BLOCK, NULL, &mask);
+	return mask;
+}
+
+void cpu_thread_begin(struct thread *t)
+{
+	uint32_t session = atomic_load(&self.active);
+
+	if (!session)
+		return;
+	/* a thread that blocks the signal is looked at again by cpu_tend */
+	if (own_mask() >> (atomic_load(&self.sig) - 1) & 1)
+		return;
+	arm(t, session);
+	/* the session may have ended, and its end may have missed us, in between */
+	if (atomic_load(&self.active) != session)
+		settle(t, session, 0);
+}
+
+void cpu_thread_end(struct thread *t)
+{
+	uint32_t session = (uint32_t)(atomic_load(&t->timer.account) >> 32);
+
+	if (session)
+		settle(t, session, sys_clock_ns(CLOCK_THREAD_CPUTIME_ID));
+}
+
+/* One hexadecimal mask of /proc/thread-self/../TID/status; 0 when it cannot be read. */
+static uint64_t status_mask(const char *status, const char *name)
+{
+	const char *at = strstr(status, name);
+	uint64_t mask = 0;
+
+	if (!at)
+		return 0;
+	for (at += strlen(name); *at == '\t' || *at == ' '; at++)
+		;
+	for (;; at++) {
+		if (*at >= '0' && *at <= '9')
+			mask = mask << 4 | (uint64_t)(*at - '0');
+		else if (*at >= 'a' && *at <= 'f')
+			mask = mask << 4 | (uint64_t)(*at - 'a' + 10);
+		else
+			return mask;
+	}
+}
+
+static bool read_status(int tid, char *buf, size_t size)
+{
+	char path[64];
+	long n;
+
+	fmt_buf(path, sizeof(path), "/proc/thread-self/../%d/status", tid);
+	n = sys_read_file(path, buf, size - 1);
+	if (n < 0)
+		return false;
+	buf[n] = '\0';
+	return true;
+}
+
+static bool blocks(int tid, int sig)
+{
+	char status[4096];
+
+	return read_status(tid, status, sizeof(status)) &&
+	       (status_mask(status, "\nSigBlk:") >> (sig - 1) & 1);
+}
+
+static bool any_pending(int sig)
+{
+	char status[4096];
+
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) == THREAD_LIVE &&
+		    read_status(atomic_load(&t->tid), status, sizeof(status)) &&
+		    (status_mask(status, "\nSigPnd:") >> (sig - 1) & 1))
+			return true;
+	}
+	return false;
+}
+
+/* Gives every thread a timer that can have one and has none. */
+static void arm_all(void)
+{
+	uint32_t session = atomic_load(&self.active);
+	int sig = atomic_load(&self.sig);
+
+	self.blocked = self.refused = 0;
+	threads_sweep();
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+		bool blocked;
+
+		if (atomic_load(&t->state) != THREAD_LIVE)
+			continue;
+		if (!atomic_load(&t->timer.account)) {
+			blocked = blocks(atomic_load(&t->tid), sig);
+			if (blocked && !atomic_exchange(&t->blocked, true))
+				stat_add(STAT_CPU_BLOCKED, 1);
+			if (!blocked)
+				arm(t, session);
+		}
+		if (!atomic_load(&t->timer.account)) {
+			self.blocked += atomic_load(&t->blocked);
+			self.refused += atomic_load(&t->refused);
+		}
+	}
+}
+
+int cpu_acquire(unsigned hz)
+{
+	int sig;
+
+	if (self.users) {
+		if (hz != self.hz)
+			return -EBUSY;
+		self.users++;
+		return 0;
+	}
+	sig = signals_take();
+	if (sig < 0) {
+		stat_add(STAT_CPU_NO_SIGNAL, 1);
+		return -EADDRINUSE;
+	}
+	self.users = 1;
+	self.hz = hz;
+	self.returning = false;
+	atomic_store(&self.sig, sig);
+	atomic_store(&self.period_ns, 1000000000u / hz);
+	/* threads that start from here on arm themselves */
+	atomic_store(&self.active, ++self.last);
+	arm_all();
+	return 0;
+}
+
+void cpu_release(void)
+{
+	uint32_t session = atomic_load(&self.active);
+
+	if (--self.users)
+		return;
+	/* no thread arms itself from here on, no handler books: what is due now is settled below */
+	atomic_store(&self.active, 0);
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+		uint64_t cpu_ns;
+
+		if (atomic_load(&t->timer.account) >> 32 != session)
+			continue;
+		/* 0 when the thread is gone: then nothing more is due */
+		cpu_ns = sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid)));
+		settle(t, session, cpu_ns);
+		atomic_store(&t->blocked, false);
+		atomic_store(&t->refused, false);
+	}
+	/* handlers that took a sample before it was settled are about to book it */
+	for (int ms = 0; ms < 20 && atomic_load(&self.handlers); ms++)
+		sys_sleep_ns(1000000);
+	self.returning = true;
+}
+
+bool cpu_tend(void)
+{
+	if (self.users) {
+		arm_all();
+		return true;
+	}
+	if (self.returning && signals_release(any_pending))
+		self.returning = false;
+	return self.returning;
+}
+
+void cpu_start(void)
+{
+	signals_on_sample(on_sample);
+}
+
+void cpu_child(void)
+{
+	atomic_store(&self.active, 0);
+	atomic_store(&self.handlers, 0);
+	self.users = 0;
+	self.returning = false;
+	signals_child();
+	buckets_child(SERIES_CPU);
+}

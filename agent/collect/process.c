@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/collect/process.h"
+
+#include "agent/base/sys.h"
+#include "agent/base/tls.h"
+
+enum { LATER_NS = 200000000 };
+
+_Atomic int process_pending;
+
+static struct {
+	enum process_role role;
+	void (*start)(void);
+	unsigned generation;
+	_Atomic bool server;  /* setsid or daemon was called here or in a forerunner since exec */
+	uint64_t forked_ns;   /* CLOCK_MONOTONIC of our birth by fork */
+} self;
+
+enum process_role process_role(void)
+{
+	return self.role;
+}
+
+unsigned process_generation(void)
+{
+	return self.generation;
+}
+
+void process_set(enum process_role role, void (*start)(void))
+{
+	self.role = role;
+	self.start = start;
+}
+
+static void start_once(void)
+{
+	int was = atomic_exchange(&process_pending, PENDING_NONE);
+
+	if (was == PENDING_NONE)
+		return;
+	self.start();
+}
+
+void process_poke(void)
+{
+	int pending = atomic_load_explicit(&process_pending, memory_order_relaxed);
+
+	if (pending == PENDING_NONE || self.role != PROCESS_TARGET)
+		return;
+	if (pending == PENDING_LATER &&
+	    sys_clock_ns(CLOCK_MONOTONIC) - self.forked_ns < LATER_NS)
+		return;
+	if (!guard_enter())
+		return;
+	start_once();
+	guard_leave();
+}
+
+void process_on_setsid(void)
+{
+	if (self.role != PROCESS_TARGET)
+		return;
+	atomic_store(&self.server, true);
+	if (atomic_load(&process_pending) != PENDING_NONE) {
+		atomic_store(&process_pending, PENDING_NOW);
+		process_poke();
+	}
+}
+
+void process_after_fork(void)
+{
+	if (atomic_load_explicit(&process_pending, memory_order_relaxed) == PENDING_NOW)
+		process_poke();
+}
+
+void process_child(void)
+{
+	self.generation++;
+	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	if (self.role == PROCESS_TARGET)
+		atomic_store(&process_pending, self.server ? PENDING_NOW : PENDING_LATER);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this process is to the agent, and the one thing that hooks must tell it about: a forked child
+ * that lives on. Such a child starts its agent from a hook on an ordinary thread, never in fork
+ * itself: at once when it made itself a server (setsid, daemon), else 200 ms after the fork, so that
+ * fork+exec children never start one (hazards D4, D5).
+ */
+#ifndef COLLECT_PROCESS_H
+#define COLLECT_PROCESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/attr.h"
+
+enum process_role {
+	PROCESS_EARLY,	/* the constructor has not run: hooks forward */
+	PROCESS_OFF,	/* not ours to look at: hooks forward for ever */
+	PROCESS_TARGET, /* profiled */
+};
+
+/* Read-only outside process.c. */
+extern _Atomic int process_pending HIDDEN; /* a start is due: enum below */
+enum { PENDING_NONE, PENDING_LATER, PENDING_NOW };
+
+enum process_role process_role(void);
+static inline bool process_is_target(void)
+{
+	return process_role() == PROCESS_TARGET;
+}
+
+/* `start` starts the agent in a forked child; called with the guard up, at most once per process.
+ * Context: init. */
+void process_set(enum process_role role, void (*start)(void));
+
+/* Starts the agent if one is due and its time has come. Cheap when process_pending is 0; call it
+ * only from places where a thread may be created. Context: hook. */
+void process_poke(void);
+
+/* The process became, or is about to become, a server of its own. Context: hook. */
+void process_on_setsid(void);
+
+/* After fork returned in the child, and after a daemon() that succeeded. Context: hook. */
+void process_after_fork(void);
+
+/* Forked child: everything here is reset. Context: child. */
+void process_child(void);
+
+/* Number of forks between the process that was exec'ed and this one. Context: any. */
+unsigned process_generation(void);
+
+#endif

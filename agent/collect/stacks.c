@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/collect/stacks.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/base/arena.h"
+#include "agent/base/attr.h"
+#include "agent/base/budget.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/frames.h"
+
+enum {
+	SLOTS_MIN = 1 << 12,
+	BYTES_PER_SLOT = 512, /* of the budget: about one slot per stack when it is full */
+};
+
+static struct {
+	_Atomic(struct stack *) *slots; /* set once by stacks_start, before the first sample */
+	size_t mask;
+	struct arena arena;
+	_Atomic uint64_t count;
+	/* what a full table answers with: one frame, the mark */
+	struct {
+		struct stack head;
+		uintptr_t pc;
+	} other;
+} self = { .other = { .head = { .depth = 1 }, .pc = FRAME_OTHER } };
+_Static_assert(offsetof(struct stack, pcs) == sizeof(struct stack), "the mark is pcs[0]");
+
+int stacks_start(void)
+{
+	size_t slots = SLOTS_MIN;
+
+	if (self.slots)
+		return 0;
+	while (slots * BYTES_PER_SLOT < budget_limit())
+		slots *= 2;
+	/* untouched slots cost nothing: only what is used is charged, through the stacks themselves */
+	self.slots = sys_map(slots * sizeof(*self.slots));
+	if (!self.slots)
+		return -ENOMEM;
+	self.mask = slots - 1;
+	return 0;
+}
+
+/* Multiply-and-fold over the PCs; any mixing function would do. */
+static uint64_t hash_of(const uintptr_t *pcs, uint32_t depth, uint32_t generation)
+{
+	uint64_t h = 0x9e3779b97f4a7c15u ^ ((uint64_t)generation << 32 | depth);
+
+	for (uint32_t i = 0; i < depth; i++) {
+		h = (h ^ pcs[i]) * 0xff51afd7ed558ccdu;
+		h ^= h >> 32;
+	}
+	return h ^ (h >> 29);
+}
+
+static struct stack *find(struct stack *from, const struct stack *to, uint64_t hash,
+			  const uintptr_t *pcs, uint32_t depth, uint32_t generation)
+{
+	for (struct stack *s = from; s != to;
+	     s = atomic_load_explicit(&s->next, memory_order_relaxed))
+		if (s->hash == hash && s->depth == depth && s->generation == generation &&
+		    !memcmp(s->pcs, pcs, depth * sizeof(*pcs)))
+			return s;
+	return NULL;
+}
+
+const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t generation)
+{
+	uint64_t hash;
+	_Atomic(struct stack *) *slot;
+	struct stack *first, *found, *fresh = NULL;
+
+	if (depth > FRAMES_MAX + 1)
+		depth = FRAMES_MAX + 1;
+	if (!self.slots)
+		goto full;
+	hash = hash_of(pcs, depth, generation);
+	slot = &self.slots[hash & self.mask];
+	first = atomic_load_explicit(slot, memory_order_acquire);
+	found = find(first, NULL, hash, pcs, depth, generation);
+	if (found)
+		return found;
+	fresh = arena_alloc(&self.arena, sizeof(*fresh) + depth * sizeof(*pcs));
+	if (!fresh)
+		goto full;
+	fresh->hash = hash;
+	fresh->depth = depth;
+	fresh->generation = generation;
+	memcpy(fresh->pcs, pcs, depth * sizeof(*pcs));
+	for (;;) {
+		struct stack *seen = first;
+
+		atomic_store_explicit(&fresh->next, first, memory_order_relaxed);
+		/* release: the stack's content is seen before its address (acquire loads) */
+		if (atomic_compare_exchange_weak_explicit(slot, &first, fresh, memory_order_acq_rel,
+							  memory_order_acquire))
+			break;
+		/* others came first: was it the same stack? `fresh` is then lost, once */
+		found = find(first, seen, hash, pcs, depth, generation);
+		if (found)
+			return found;
+	}
+	atomic_fetch_add_explicit(&self.count, 1, memory_order_relaxed);
+	stat_add(STAT_STACKS, 1);
+	return fresh;
+full:
+	stat_add(STAT_STACKS_FULL, 1);
+	return &self.other.head;
+}
+
+uint64_t stacks_count(void)
+{
+	return atomic_load_explicit(&self.count, memory_order_relaxed);
+}
+
+size_t stacks_bytes(void)
+{
+	return arena_bytes(&self.arena);
+}

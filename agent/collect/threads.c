@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Design: records lie in chunks that are never moved or freed, so that an index or a pointer to one
+ * is always good to look at. A thread that ends puts its record at the end of a queue; a new thread
+ * takes the record at its head, if the thread that had it is really gone from the kernel (a signal
+ * handler may run until then), else a fresh one. So nobody sweeps, and 10^6 short threads need few
+ * records.
+ */
+#include "agent/collect/threads.h"
+
+#include <limits.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "agent/base/arena.h"
+#include "agent/base/attr.h"
+#include "agent/base/budget.h"
+#include "agent/base/mem.h"
+#include "agent/base/spin.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/process.h"
+
+enum {
+	CHUNK = 256,  /* records */
+	CHUNKS = 256, /* 65,536 records; more threads at once go without, counted */
+	/* POSIX promises this many destructor rounds; we act in the last, after the program's own */
+	LAST_ROUND = PTHREAD_DESTRUCTOR_ITERATIONS,
+	/* below the end of a stack that glibc mapped: its guard page, and room for the odd bytes
+	 * above pthread_self() that our bounds do not count */
+	STACK_MARGIN = 3 * 4096,
+	MAIN_STACK_MAX = 64 << 20,
+};
+
+struct thread_launch {
+	void *(*routine)(void *);
+	void *arg;
+	size_t stack_size;
+	struct thread_launch *next;
+};
+
+static struct {
+	_Atomic(struct thread *) chunks[CHUNKS];
+	_Atomic uint32_t records;
+	_Atomic uint32_t tags;
+	struct spin lock;		 /* of what follows, up to the blank line */
+	struct thread *queue_first;	 /* ended records, oldest first */
+	struct thread *queue_last;
+	struct thread_launch *launches;	 /* blocks to use again */
+	struct arena arena;
+
+	pthread_key_t key;
+	bool has_key;
+	_Atomic int64_t live;	  /* application threads that have not ended; main counts from the start */
+	_Atomic uint64_t created; /* through pthread_create and thrd_create */
+	_Atomic int agents;	  /* our own threads */
+	_Atomic bool watch;	  /* all counted threads ended, uncounted ones are left */
+	void (*begin)(struct thread *);
+	void (*end)(struct thread *);
+	void (*last)(void);
+} self = { .live = 1 };
+
+uint64_t threads_live(void)
+{
+	int64_t n = atomic_load_explicit(&self.live, memory_order_relaxed);
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+uint64_t threads_created(void)
+{
+	return atomic_load_explicit(&self.created, memory_order_relaxed);
+}
+
+uint32_t threads_records(void)
+{
+	return atomic_load_explicit(&self.records, memory_order_acquire);
+}
+
+struct thread *threads_at(uint32_t i)
+{
+	struct thread *chunk;
+
+	if (i >= threads_records())
+		return NULL;
+	chunk = atomic_load_explicit(&self.chunks[i / CHUNK], memory_order_acquire);
+	return chunk + i % CHUNK;
+}
+
+void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *), void (*last)(void))
+{
+	self.begin = begin;
+	self.end = end;
+	self.last = last;
+}
+
+/* self.lock is held */
+static struct thread *fresh_record(void)
+{
+	uint32_t i = atomic_load_explicit(&self.records, memory_order_relaxed);
+	struct thread *chunk;
+
+	if (i >= CHUNK * CHUNKS)
+		return NULL;
+	chunk = atomic_load_explicit(&self.chunks[i / CHUNK], memory_order_relaxed);
+	if (!chunk) {
+		chunk = budget_map(ALIGN_UP(CHUNK * sizeof(*chunk), (size_t)4096));
+		if (!chunk)
+			return NULL;
+		atomic_store_explicit(&self.chunks[i / CHUNK], chunk, memory_order_release);
+	}
+	chunk += i % CHUNK;
+	chunk->index = i;
+	atomic_store_explicit(&self.records, i + 1, memory_order_release);
+	return chunk;
+}
+
+static bool is_gone(const struct thread *t)
+{
+	return SYS3(SYS_tgkill, sys_getpid(), atomic_load(&t->tid), 0) == -ESRCH;
+}
+
+static struct thread *take_record(int tid)
+{
+	struct thread *t;
+
+	spin_lock(&self.lock);
+	t = self.queue_first;
+	if (t && is_gone(t)) {
+		self.queue_first = t->queue;
+		if (!self.queue_first)
+			self.queue_last = NULL;
+	} else {
+		t = fresh_record();
+	}
+	spin_unlock(&self.lock);
+	if (!t) {
+		stat_add(STAT_THREADS_FULL, 1);
+		return NULL;
+	}
+	t->queue = NULL;
+	t->rounds = 0;
+	t->stack_lo = t->stack_hi = 0;
+	t->start = NULL;
+	memset(&t->timer, 0, sizeof(t->timer));
+	atomic_store_explicit(&t->blocked, false, memory_order_relaxed);
+	atomic_store_explicit(&t->refused, false, memory_order_relaxed);
+	atomic_store_explicit(&t->tid, tid, memory_order_relaxed);
+	atomic_store_explicit(&t->tag,
+			      atomic_fetch_add_explicit(&self.tags, 1, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	atomic_store_explicit(&t->state, THREAD_LIVE, memory_order_release);
+	return t;
+}
+
+static void retire_record(struct thread *t)
+{
+	atomic_store_explicit(&t->state, THREAD_ENDED, memory_order_release);
+	spin_lock(&self.lock);
+	t->queue = NULL;
+	if (self.queue_last)
+		self.queue_last->queue = t;
+	else
+		self.queue_first = t;
+	self.queue_last = t;
+	spin_unlock(&self.lock);
+}
+
+/* Binds a record to the calling thread. */
+static void bind_self(struct thread *t)
+{
+	tls.tid = (uint32_t)atomic_load_explicit(&t->tid, memory_order_relaxed);
+	tls.stack_lo = t->stack_lo;
+	tls.stack_hi = t->stack_hi;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* our handler reads bounds only behind `thread` */
+	tls.thread = t;
+	if (self.has_key)
+		pthread_setspecific(self.key, t);
+}
+
+/* The record that the agent made for this thread before it ran a hook, if any. */
+static struct thread *find_tid(int tid)
+{
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->tid) == tid && atomic_load(&t->state) == THREAD_LIVE)
+			return t;
+	}
+	return NULL;
+}
+
+void threads_adopt(void)
+{
+	int tid = sys_gettid();
+	struct thread *t;
+
+	if (tls.thread || (tls.flags & (TLS_EXITING | TLS_AGENT)))
+		return;
+	t = find_tid(tid);
+	if (!t)
+		t = take_record(tid);
+	if (t)
+		bind_self(t);
+}
+
+void threads_main_stack(uintptr_t top)
+{
+	if (!tls.thread)
+		return;
+	tls.thread->stack_hi = top;
+	tls.thread->stack_lo = top - MAIN_STACK_MAX;
+	tls.stack_lo = tls.thread->stack_lo;
+	tls.stack_hi = top;
+}
+
+struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size)
+{
+	struct thread_launch *l;
+
+	spin_lock(&self.lock);
+	l = self.launches;
+	if (l)
+		self.launches = l->next;
+	spin_unlock(&self.lock);
+	if (!l)
+		l = arena_alloc(&self.arena, sizeof(*l));
+	if (!l) {
+		stat_add(STAT_THREADS_FULL, 1);
+		return NULL;
+	}
+	l->routine = routine;
+	l->arg = arg;
+	l->stack_size = stack_size;
+	/* counted before it runs: main may end before the thread's first instruction */
+	atomic_fetch_add(&self.live, 1);
+	atomic_fetch_add_explicit(&self.created, 1, memory_order_relaxed);
+	stat_add(STAT_THREADS_SEEN, 1);
+	return l;
+}
+
+static void give_back(struct thread_launch *l)
+{
+	spin_lock(&self.lock);
+	l->next = self.launches;
+	self.launches = l;
+	spin_unlock(&self.lock);
+}
+
+void threads_abandon(struct thread_launch *launch)
+{
+	bool guarded = guard_enter();
+
+	atomic_fetch_sub(&self.live, 1);
+	atomic_fetch_sub_explicit(&self.created, 1, memory_order_relaxed);
+	give_back(launch);
+	if (guarded)
+		guard_leave();
+}
+
+static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size)
+{
+	struct thread *t;
+
+	tls.depth = 1;
+	t = take_record(sys_gettid());
+	if (t) {
+		uintptr_t top = (uintptr_t)pthread_self();
+
+		t->start = routine;
+		if (stack_size > 2 * STACK_MARGIN) {
+			t->stack_hi = top;
+			t->stack_lo = top - stack_size + STACK_MARGIN;
+		}
+		bind_self(t);
+		if (self.begin)
+			self.begin(t);
+	}
+	guard_leave();
+}
+
+void *threads_run(void *launch)
+{
+	struct thread_launch *l = launch;
+	void *(*routine)(void *) = l->routine;
+	void *arg = l->arg;
+	size_t stack_size = l->stack_size;
+
+	tls.depth = 1;
+	give_back(l);
+	enter_thread(routine, stack_size);
+	return routine(arg); /* a tail jump: see hooks/thread.c */
+}
+
+/* Does the kernel still have threads of the program besides the caller? Without /proc our own count,
+ * which has just reached 0, is believed. */
+static bool others_live(void)
+{
+	_Alignas(8) char buf[2048];
+	long fd = sys_open("/proc/thread-self/../", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int count = 0;
+	long n;
+
+	if (fd < 0)
+		return false;
+	while ((n = sys_getdents((int)fd, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < n;) {
+			unsigned short len = *(unsigned short *)(buf + at + 16);
+
+			if (buf[at + 19] >= '1' && buf[at + 19] <= '9')
+				count++;
+			at += len;
+		}
+	}
+	sys_close((int)fd);
+	/* our own threads, the caller if it is none of them, and main as a zombie if it ended first */
+	return count > atomic_load(&self.agents) + !(tls.flags & TLS_AGENT) +
+			       (sys_gettid() != sys_getpid());
+}
+
+/* Threads that have ended for us take a moment to leave the kernel. Threads that libc made for itself
+ * (timers, aio) were never counted: then the agent watches (threads_only_agents). */
+static bool alone_soon(void)
+{
+	for (int ms = 0; ms < 200; ms++) {
+		if (!others_live())
+			return true;
+		sys_sleep_ns(1000000);
+	}
+	atomic_store(&self.watch, true);
+	return false;
+}
+
+bool threads_only_agents(void)
+{
+	return atomic_load(&self.watch) && !others_live();
+}
+
+bool threads_watch(void)
+{
+	return atomic_load(&self.watch);
+}
+
+/*
+ * Our TSD destructor. It sets its key again until the last round, so that the program's own
+ * destructors still run in a profiled thread; then the thread loses its record. The last application
+ * thread must end the process itself, because our own thread keeps it alive for libc (hazard G2).
+ */
+static void on_thread_end(void *arg)
+{
+	struct thread *t = arg;
+	bool guarded;
+
+	if (tls.thread != t)
+		return;
+	if (++t->rounds < LAST_ROUND) {
+		pthread_setspecific(self.key, t);
+		return;
+	}
+	guarded = guard_enter();
+	if (self.end)
+		self.end(t);
+	tls.flags |= TLS_EXITING;
+	tls.thread = NULL;
+	retire_record(t);
+	if (guarded)
+		guard_leave();
+	if (atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents) && self.last &&
+	    alone_soon())
+		self.last();
+}
+
+void threads_is_agent(void)
+{
+	guard_forever();
+	tls.tid = (uint32_t)sys_gettid();
+	atomic_fetch_add(&self.agents, 1);
+}
+
+/* Open addressing: tid -> known. Built for one sweep, so that it costs O(threads), not its square. */
+struct tid_set {
+	int *slots;
+	size_t mask;
+};
+
+static bool tid_set_add(struct tid_set *set, int tid)
+{
+	size_t at = ((uint32_t)tid * 2654435761u) & set->mask;
+
+	for (; set->slots[at]; at = (at + 1) & set->mask)
+		if (set->slots[at] == tid)
+			return false;
+	set->slots[at] = tid;
+	return true;
+}
+
+/* Ends the records of threads that are gone, and lists the tids of the others. */
+static bool live_tids(struct tid_set *set, uint32_t known)
+{
+	size_t slots = 64;
+
+	while (slots < (size_t)known * 2 + 2)
+		slots *= 2;
+	set->mask = slots - 1;
+	set->slots = mem_zalloc(slots * sizeof(*set->slots));
+	if (!set->slots)
+		return false;
+	for (uint32_t i = 0; i < known; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) != THREAD_LIVE)
+			continue;
+		/* threads with a destructor end by themselves; the others are ended here */
+		if (is_gone(t))
+			retire_record(t);
+		else
+			tid_set_add(set, atomic_load(&t->tid));
+	}
+	return true;
+}
+
+int threads_sweep(void)
+{
+	_Alignas(8) char buf[4096];
+	long fd = sys_open("/proc/thread-self/../", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int own = sys_gettid();
+	struct tid_set set;
+	long n;
+
+	if (fd < 0)
+		return (int)fd;
+	if (!live_tids(&set, threads_records())) {
+		sys_close((int)fd);
+		return -ENOMEM;
+	}
+	while ((n = sys_getdents((int)fd, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < n;) {
+			unsigned short len = *(unsigned short *)(buf + at + 16);
+			int tid = 0;
+
+			for (const char *c = buf + at + 19; *c >= '0' && *c <= '9'; c++)
+				tid = tid * 10 + (*c - '0');
+			at += len;
+			if (!tid || tid == own || !tid_set_add(&set, tid))
+				continue;
+			/* it may have registered itself since the list was made */
+			if (!find_tid(tid))
+				take_record(tid);
+		}
+	}
+	sys_close((int)fd);
+	mem_free(set.slots);
+	return n < 0 ? (int)n : 0;
+}
+
+int threads_start(void)
+{
+	/* one key; without it threads are still profiled, only their end is noticed later */
+	self.has_key = pthread_key_create(&self.key, on_thread_end) == 0;
+	threads_adopt();
+	return 0;
+}
+
+void threads_child(void)
+{
+	struct thread *own = tls.thread;
+
+	spin_reset(&self.lock);
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		memset(&t->timer, 0, sizeof(t->timer));
+		if (t == own)
+			continue;
+		if (atomic_load(&t->state) == THREAD_LIVE)
+			retire_record(t);
+	}
+	atomic_store(&self.agents, 0);
+	atomic_store(&self.live, 1);
+	atomic_store(&self.created, 0);
+	if (own) {
+		tls.tid = (uint32_t)sys_gettid();
+		atomic_store(&own->tid, (int)tls.tid);
+	}
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Design: one pass resolves every row. The malloc family comes first in the table and its pointers
+ * are stored as they are found, because a later lookup that fails allocates its error text. While
+ * the pass runs, the resolving thread's own allocations come from hooks/boot.c and other threads
+ * wait. dlsym is declared `leaf` by glibc, so the state around it is atomic: plain stores would be
+ * removed (hazard A4).
+ */
+#include "hooks/real.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "agent/base/log.h"
+#include "agent/base/sys.h"
+#include "hooks/boot.h"
+
+enum { UNRESOLVED, RESOLVING, RESOLVED };
+
+EXPORT const char pprofagent_version[] = VERSION;
+
+static _Atomic int state;
+static _Atomic int resolver; /* tid while RESOLVING */
+
+enum need { NEED_REQUIRED, NEED_OPTIONAL };
+
+/* In the order of struct real: row i describes pointer i. */
+static const struct row {
+	const char *name;
+	const char *version;
+	enum need need;
+} rows[] = {
+#define HOOK_REQUIRED(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_REQUIRED },
+#define HOOK_OPTIONAL(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_OPTIONAL },
+#define HOOK_MARKER(symbol, version_)
+#define HOOK(symbol, version, need) HOOK_##need(symbol, version)
+#include "hooks/hooks.def"
+#undef HOOK
+};
+_Static_assert(sizeof(struct real) == ARRAY_LEN(rows) * sizeof(void *), "one pointer per row");
+
+static void *boot_realloc_alone(void *ptr, size_t size)
+{
+	return boot_realloc(ptr, size, boot_malloc);
+}
+
+static void boot_free(void *ptr)
+{
+}
+
+static void *boot_for(const char *name)
+{
+	static const struct {
+		const char *name;
+		void *fn;
+	} serves[] = {
+		{ "malloc", boot_malloc },
+		{ "calloc", boot_calloc },
+		{ "realloc", boot_realloc_alone },
+		{ "free", boot_free },
+		{ "posix_memalign", boot_posix_memalign },
+		{ "aligned_alloc", boot_aligned },
+		{ "memalign", boot_aligned },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(serves); i++)
+		if (!strcmp(serves[i].name, name))
+			return serves[i].fn;
+	return NULL;
+}
+
+/* What a caller of an OPTIONAL function gets when libc has none. Such a caller is linked against a
+ * newer libc than the one that runs, and would not have started without us either. */
+static long missing(void)
+{
+	errno = ENOSYS;
+	return -1;
+}
+
+/* "GLIBC_2_3_2" -> "GLIBC_2.3.2" */
+static void version_text(char *out, size_t size, const char *node)
+{
+	size_t i;
+
+	for (i = 0; node[i] && i + 1 < size; i++)
+		out[i] = node[i] == '_' && i > 5 ? '.' : node[i];
+	out[i] = '\0';
+}
+
+/* musl has no dlvsym */
+extern __typeof__(dlvsym) dlvsym __attribute__((weak));
+
+static void *look_up(const struct row *row)
+{
+	void *found = NULL;
+
+	if (strcmp(row->version, "ANY") != 0 && dlvsym) {
+		char version[32];
+
+		version_text(version, sizeof(version), row->version);
+		found = dlvsym(RTLD_NEXT, row->name, version);
+	} else {
+		found = dlsym(RTLD_NEXT, row->name);
+	}
+	if (!found && row->need == NEED_OPTIONAL)
+		found = missing;
+	return found;
+}
+
+static COLD void give_up(const char *name)
+{
+	log_line(LOG_ERROR, "no other library defines %s(): is the agent preloaded into a C program?",
+		 name);
+	SYS1(SYS_exit_group, 127);
+}
+
+static COLD void resolve_all(void)
+{
+	void **pointers = (void **)&real;
+	int keep = errno;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		void *found = look_up(&rows[i]);
+
+		if (!found)
+			give_up(rows[i].name);
+		atomic_store_explicit((_Atomic(void *) *)&pointers[i], found, memory_order_release);
+	}
+	errno = keep;
+}
+
+void real_resolve(void)
+{
+	int expected = UNRESOLVED;
+
+	if (atomic_load_explicit(&state, memory_order_acquire) == RESOLVED)
+		return;
+	if (atomic_compare_exchange_strong(&state, &expected, RESOLVING)) {
+		atomic_store(&resolver, sys_gettid());
+		resolve_all();
+		atomic_store_explicit(&state, RESOLVED, memory_order_release);
+		return;
+	}
+	while (atomic_load_explicit(&state, memory_order_acquire) != RESOLVED)
+		sys_sleep_ns(20000);
+}
+
+/*
+ * Called by the boot stub of row i with all argument registers saved: what to jump to.
+ */
+void *real_boot(size_t i) __attribute__((visibility("hidden")));
+void *real_boot(size_t i)
+{
+	void **pointers = (void **)&real;
+
+	if (atomic_load_explicit(&state, memory_order_acquire) == RESOLVING &&
+	    atomic_load(&resolver) == sys_gettid()) {
+		void *serves = boot_for(rows[i].name);
+
+		return serves ? serves : look_up(&rows[i]);
+	}
+	real_resolve();
+	return pointers[i];
+}
+
+void real_seal(void)
+{
+	/* boot.S gives it whole pages */
+	sys_protect(&real, ALIGN_UP(sizeof(real), (size_t)4096), PROT_READ);
+}
+
+bool real_is_second_copy(void)
+{
+	return dlsym(RTLD_DEFAULT, "pprofagent_version") != pprofagent_version;
+}

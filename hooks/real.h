@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The next definition of every hooked symbol: `real.malloc(size)`.
+ *
+ * Usable from the first instruction: each pointer starts at a stub (agent/arch/<cpu>/boot.S) that
+ * resolves them all and goes on to the real function, so that a call through `real` never has to
+ * ask whether it is ready. Written once, then sealed read-only.
+ *
+ * Context: hook, init; agent for the few functions that its start needs.
+ */
+#ifndef HOOKS_REAL_H
+#define HOOKS_REAL_H
+
+#include <dlfcn.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <threads.h>
+#include <unistd.h>
+
+#include "agent/base/attr.h"
+
+typedef int main_fn(int argc, char **argv, char **envp);
+int __libc_start_main(main_fn *main, int argc, char **argv, void (*init)(void), void (*fini)(void),
+		      void (*rtld_fini)(void), void *stack_end);
+
+/* sigset and the like are deprecated for callers, not for those who must forward them */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+struct real {
+#define HOOK_REQUIRED(symbol) __typeof__(symbol) *symbol;
+#define HOOK_OPTIONAL(symbol) __typeof__(symbol) *symbol;
+#define HOOK_MARKER(symbol)
+#define HOOK(symbol, version, need) HOOK_##need(symbol)
+#include "hooks/hooks.def"
+#undef HOOK
+#undef HOOK_REQUIRED
+#undef HOOK_OPTIONAL
+#undef HOOK_MARKER
+};
+#pragma GCC diagnostic pop
+
+/* Only hooks/real.c writes it, before it is sealed. */
+extern struct real real HIDDEN;
+
+extern const char pprofagent_version[];
+
+/* Resolves all rows now instead of at the first call. Idempotent, from any thread. Context: init. */
+void real_resolve(void);
+
+/* Makes `real` read-only. Context: init. */
+void real_seal(void);
+
+/* True when another copy of this library comes before us in the search order: then we stay out. */
+bool real_is_second_copy(void);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The calls that set what a signal does. They differ from libc's only for the one signal that
+ * samples, and only while it is ours (collect/signals.h).
+ *
+ * Context: hook.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "agent/base/attr.h"
+#include "agent/collect/signals.h"
+#include "hooks/real.h"
+
+EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	if (LIKELY(!signals_holds(sig)))
+		return real.sigaction(sig, act, old);
+	return signals_wish(sig, act, old);
+}
+
+/* signal(), as glibc's default: restarting, the signal itself masked in its handler. */
+EXPORT sighandler_t signal(int sig, sighandler_t handler)
+{
+	struct sigaction act, old;
+
+	if (LIKELY(!signals_holds(sig)))
+		return real.signal(sig, handler);
+	memset(&act, 0, sizeof(act));
+	act.sa_handler = handler;
+	act.sa_flags = SA_RESTART;
+	sigaddset(&act.sa_mask, sig);
+	if (signals_wish(sig, &act, &old) != 0)
+		return SIG_ERR;
+	return old.sa_handler;
+}
+
+/* sigset(): blocks the signal for SIG_HOLD, else sets the handler and unblocks it. */
+EXPORT sighandler_t sigset(int sig, sighandler_t handler)
+{
+	struct sigaction act, old;
+	sigset_t one, before;
+
+	if (LIKELY(!signals_holds(sig)))
+		return real.sigset(sig, handler);
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	if (handler == SIG_HOLD) {
+		if (pthread_sigmask(SIG_BLOCK, &one, &before) != 0 || signals_wish(sig, NULL, &old) != 0)
+			return SIG_ERR;
+	} else {
+		memset(&act, 0, sizeof(act));
+		act.sa_handler = handler;
+		if (signals_wish(sig, &act, &old) != 0 ||
+		    pthread_sigmask(SIG_UNBLOCK, &one, &before) != 0)
+			return SIG_ERR;
+	}
+	return sigismember(&before, sig) ? SIG_HOLD : old.sa_handler;
+}

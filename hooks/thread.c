@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Thread creation: the new thread first runs our registration, which ends in a tail jump to the
+ * program's routine, so that no frame of ours stays on its stack. Without memory for that the thread
+ * is created untouched.
+ *
+ * Context: hook.
+ */
+#include "agent/base/attr.h"
+#include "agent/base/tls.h"
+#include "agent/collect/process.h"
+#include "agent/collect/threads.h"
+#include "hooks/real.h"
+
+/* The size of the stack that the thread will get; 0 when that cannot be told. */
+static size_t stack_size(const pthread_attr_t *attr)
+{
+	pthread_attr_t defaults;
+	size_t size = 0;
+
+	if (attr)
+		return pthread_attr_getstacksize(attr, &size) == 0 ? size : 0;
+	if (pthread_attr_init(&defaults) != 0)
+		return 0;
+	if (pthread_attr_getstacksize(&defaults, &size) != 0)
+		size = 0;
+	pthread_attr_destroy(&defaults);
+	return size;
+}
+
+static struct thread_launch *launch(void *(*routine)(void *), void *arg, const pthread_attr_t *attr)
+{
+	struct thread_launch *made;
+
+	if (!process_is_target() || !guard_enter())
+		return NULL;
+	made = threads_launch(routine, arg, stack_size(attr));
+	guard_leave();
+	return made;
+}
+
+EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*routine)(void *),
+			  void *arg)
+{
+	struct thread_launch *made;
+	int err;
+
+	process_poke();
+	made = launch(routine, arg, attr);
+	if (!made)
+		return real.pthread_create(thread, attr, routine, arg);
+	err = real.pthread_create(thread, attr, threads_run, made);
+	if (err)
+		threads_abandon(made);
+	return err;
+}
+
+/* glibc calls a C11 thread's routine as one that returns int: the value passes through threads_run's
+ * tail jump in the same register. */
+EXPORT int thrd_create(thrd_t *thread, thrd_start_t routine, void *arg)
+{
+	struct thread_launch *made;
+	int err;
+
+	process_poke();
+	made = launch((void *(*)(void *))(void (*)(void))routine, arg, NULL);
+	if (!made)
+		return real.thrd_create(thread, routine, arg);
+	err = real.thrd_create(thread, (thrd_start_t)(void (*)(void))threads_run, made);
+	if (err != thrd_success)
+		threads_abandon(made);
+	return err;
+}
