@@ -46,4 +46,7 @@ bool symbols_find(struct symbols *symbols, uint64_t address, uint32_t generation
 /* Drops cached tables of modules that are gone or were not used lately. */
 void symbols_trim(void);
 
+/* Forgets everything cached: base/mem.h starts anew in a forked child. Context: child. */
+void symbols_child(void);
+
 #endif

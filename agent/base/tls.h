@@ -34,6 +34,7 @@ _Static_assert(sizeof(struct thread_tls) <= 64, "static TLS is a shared, scarce 
 enum tls_flag {
 	TLS_EXITING = 1, /* our TSD destructor ran: `thread` is NULL and stays so (hazard C4) */
 	TLS_AGENT = 2,	 /* one of our own threads */
+	TLS_FORKING = 4, /* fork handlers blocked the sampling signal here */
 };
 
 extern TLS struct thread_tls tls HIDDEN;

@@ -19,7 +19,7 @@
 #include "agent/base/spin.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
-#include "agent/collect/process.h"
+#include "agent/collect/altstack.h"
 
 enum {
 	CHUNK = 256,  /* records */
@@ -142,6 +142,7 @@ static struct thread *take_record(int tid)
 	t->rounds = 0;
 	t->stack_lo = t->stack_hi = 0;
 	t->start = NULL;
+	t->altstack = NULL;
 	memset(&t->timer, 0, sizeof(t->timer));
 	atomic_store_explicit(&t->blocked, false, memory_order_relaxed);
 	atomic_store_explicit(&t->refused, false, memory_order_relaxed);
@@ -174,8 +175,8 @@ static void bind_self(struct thread *t)
 	tls.stack_hi = t->stack_hi;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* our handler reads bounds only behind `thread` */
 	tls.thread = t;
-	if (self.has_key)
-		pthread_setspecific(self.key, t);
+	if (self.has_key && pthread_setspecific(self.key, t) == 0)
+		t->altstack = altstack_enter();
 }
 
 /* The record that the agent made for this thread before it ran a hook, if any. */
@@ -360,6 +361,7 @@ static void on_thread_end(void *arg)
 	guarded = guard_enter();
 	if (self.end)
 		self.end(t);
+	altstack_leave(t->altstack);
 	tls.flags |= TLS_EXITING;
 	tls.thread = NULL;
 	retire_record(t);

@@ -37,6 +37,7 @@ struct thread {
 	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
 	void *(*start)(void *);	    /* its start routine, NULL when not known */
+	void *altstack;		    /* ours: collect/altstack.h */
 	struct cpu_timer timer;
 };
 

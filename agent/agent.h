@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the endpoints may ask about the agent's own life. Context: agent. */
+#ifndef AGENT_AGENT_H
+#define AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sink;
+
+/* File name of the program, without directories. */
+const char *agent_program(void);
+
+/* Family of processes that fork made of one exec'ed program: those that do not hold the port listen on
+ * the abstract sockets "pprofagent-<family>-<pid>". */
+const char *agent_family(void);
+
+/* CLOCK_MONOTONIC of the start in this process. */
+uint64_t agent_started_ns(void);
+
+/* Addresses that this process listens on, one a line; "" for none. */
+size_t agent_listening(char *buf, size_t size);
+
+/* True when the agent's descriptors are its own (hazard D1). */
+bool agent_is_private(void);
+
+/* True in a forked child that another process of its family serves. */
+bool agent_is_worker(void);
+
+#endif

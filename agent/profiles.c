@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/profiles.h"
+
+#include <string.h>
+
+#include "agent/base/attr.h"
+#include "agent/base/sink.h"
+#include "agent/base/stats.h"
+#include "agent/collect/threads.h"
+#include "agent/http/server.h"
+#include "agent/serve.h"
+#include "encode/symbols.h"
+
+#define PREFIX "/debug/pprof"
+
+enum { READ = METHOD_GET | METHOD_HEAD };
+
+/* Sorted by name, as the index shows them. */
+const struct profile profiles[] = {
+	{
+		.name = "allocs",
+		.help = "A sampling of all past memory allocations",
+		.methods = READ,
+		.serve = serve_missing,
+		.missing = "allocs: this version of pprofagent does not profile allocations yet",
+	},
+	{
+		.name = "block",
+		.help = "Stack traces that led to blocking on synchronization primitives",
+		.methods = READ,
+		.serve = serve_missing,
+		.missing = "block: this version of pprofagent does not profile waiting yet",
+	},
+	{
+		.name = "cmdline",
+		.help = "The command line invocation of the current program",
+		.methods = READ,
+		.serve = serve_cmdline,
+	},
+	{
+		.name = "goroutine",
+		.help = "Stack traces of all current threads",
+		.methods = READ,
+		.serve = serve_missing,
+		.count = threads_live,
+		.missing = "goroutine: this version of pprofagent does not dump threads yet",
+	},
+	{
+		.name = "heap",
+		.help = "A sampling of memory allocations of live objects",
+		.methods = READ,
+		.serve = serve_missing,
+		.missing = "heap: this version of pprofagent does not profile allocations yet",
+	},
+	{
+		.name = "mutex",
+		.help = "Stack traces of holders of contended mutexes",
+		.methods = READ,
+		.serve = serve_missing,
+		.missing = "mutex: this version of pprofagent does not profile locks yet",
+	},
+	{
+		.name = "profile",
+		.help = "CPU profile. You can specify the duration in the seconds GET parameter. After "
+			"you get the profile file, use the go tool pprof command to investigate the "
+			"profile.",
+		.methods = READ,
+		.serve = serve_cpu,
+		.desc = {
+			.types = { { "samples", "count" }, { "cpu", "nanoseconds" } },
+			.period_type = { "cpu", "nanoseconds" },
+		},
+	},
+	{
+		.name = "symbol",
+		.help = "Function names of addresses: GET with a query or POST, 0x1234+0x5678",
+		.methods = READ | METHOD_POST,
+		.serve = serve_symbol,
+	},
+	{
+		.name = "threadcreate",
+		.help = "Stack traces that led to the creation of new threads",
+		.methods = READ,
+		.serve = serve_missing,
+		.count = threads_created,
+		.missing = "threadcreate: this version of pprofagent does not record creators yet",
+	},
+	{
+		.name = "trace",
+		.help = "A trace of execution of the current program. You can specify the duration in "
+			"the seconds GET parameter. After you get the trace file, use the go tool trace "
+			"command to investigate the trace.",
+		.methods = READ,
+		.serve = serve_missing,
+		.missing = "Could not enable tracing: this version of pprofagent does not trace yet",
+	},
+	{
+		.name = "agent",
+		.help = "What the agent itself did, dropped, costs and is set to",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_agent,
+	},
+	{
+		.name = "",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_index,
+	},
+};
+const size_t profiles_n = ARRAY_LEN(profiles);
+
+static const struct profile *find(const char *name)
+{
+	for (size_t i = 0; i < profiles_n; i++)
+		if (!strcmp(profiles[i].name, name))
+			return &profiles[i];
+	return NULL;
+}
+
+/* What follows "/debug/pprof/", or NULL. */
+static const char *under_prefix(const char *path)
+{
+	return strncmp(path, PREFIX "/", sizeof(PREFIX)) ? NULL : path + sizeof(PREFIX);
+}
+
+unsigned profiles_methods(const struct request *request)
+{
+	const char *name = under_prefix(request->path);
+	const struct profile *profile;
+
+	if (name && !strncmp(name, "child/", 6)) {
+		const char *last = strrchr(name, '/') + 1;
+
+		name = last;
+	}
+	profile = name ? find(name) : NULL;
+	return profile ? profile->methods : READ;
+}
+
+void profiles_route(struct exchange *x)
+{
+	const char *name = under_prefix(x->request.path);
+	const struct profile *profile;
+
+	stat_add(STAT_HTTP_REQUESTS, 1);
+	if (!strcmp(x->request.path, PREFIX)) {
+		reply_begin(x, 301, "text/html; charset=utf-8", NULL);
+		reply_header(x, "Location: " PREFIX "/");
+		sink_text(&x->body, "<a href=\"" PREFIX "/\">Moved Permanently</a>.\n\n");
+		return;
+	}
+	if (!name) {
+		reply_begin(x, 404, "text/plain; charset=utf-8", NULL);
+		sink_text(&x->body, "404 page not found\n");
+		return;
+	}
+	if (!strncmp(name, "child/", 6)) {
+		serve_child(x, name + 6);
+		return;
+	}
+	profile = find(name);
+	if (profile)
+		profile->serve(profile, x);
+	else
+		reply_error(x, 404, "Unknown profile");
+}
+
+void profiles_child(void)
+{
+	symbols_child();
+}

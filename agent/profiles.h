@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * THE table of endpoints under /debug/pprof/: routing, index page, accepted parameters, encoding and
+ * docs/endpoints.md follow from its rows (agent/profiles.c). Context: agent.
+ */
+#ifndef AGENT_PROFILES_H
+#define AGENT_PROFILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "encode/desc.h"
+#include "encode/text.h"
+
+struct exchange;
+struct request;
+struct snapshot;
+struct comments;
+
+struct profile {
+	const char *name;	/* last element of the path, file name of the attachment */
+	const char *help;	/* one or two sentences for the index page */
+	unsigned methods;	/* METHOD_* */
+	bool hidden;		/* not in the index's table: an alias or a helper */
+	void (*serve)(const struct profile *profile, struct exchange *exchange);
+
+	/* Profiles that are a list of stacks: all of the following; else NULL. */
+	struct profile_desc desc;
+	enum text_form form;
+	/* What there is now; NULL when out of memory. The request may carry parameters of its own. */
+	struct snapshot *(*take)(const struct profile *profile, const struct request *request);
+	int64_t (*period)(void);
+	/* Comments of the answer, each added with comments_add (agent/serve.h); may be NULL. */
+	void (*comment)(const struct snapshot *snapshot, struct comments *comments);
+	/* The text after '@' in a heap header; and the block at the end; may be NULL. */
+	const char *(*text_unit)(char *buf, size_t size);
+	void (*text_trailer)(char *buf, size_t size);
+
+	/* Number in the index's first column; NULL: 0. */
+	uint64_t (*count)(void);
+	/* Served by serve_missing: why there is no such profile in this version. */
+	const char *missing;
+};
+
+extern const struct profile profiles[];
+extern const size_t profiles_n;
+
+/* For server_config. */
+void profiles_route(struct exchange *exchange);
+unsigned profiles_methods(const struct request *request);
+
+/* Context: child. */
+void profiles_child(void);
+
+#endif

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Profiles that are lists of stacks. An answer is a job with two stages: collect (wait for the end of
+ * the window; the client may go away) and write (encode in slices, so that other clients have their
+ * turn). Nothing is sent before the collection has succeeded, so that a failure can still be a 500.
+ */
+#include "agent/serve.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/buckets.h"
+#include "agent/collect/cpu.h"
+#include "agent/collect/signals.h"
+#include "agent/collect/snapshot.h"
+#include "agent/http/server.h"
+#include "agent/options.h"
+#include "agent/profiles.h"
+#include "encode/gzip.h"
+#include "encode/pprof.h"
+#include "encode/text.h"
+
+enum { SLICE_NS = 8000000, NAME_SIZE = 64, TRAILER = 4096 };
+
+static const char *const too_long = "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS";
+static const char *const bad_seconds =
+	"invalid value for \"seconds\" - must be a positive integer";
+
+struct answer {
+	const struct profile *profile;
+	struct snapshot *before; /* of a window: what was there at its beginning */
+	struct snapshot *now;	 /* what is written */
+	bool sampling;		 /* holds a CPU session */
+	uint64_t end_ns;	 /* CLOCK_MONOTONIC: end of the window; 0: no window */
+	uint64_t start_real_ns, start_ns;
+	uint64_t period_ns;
+	struct profile_facts facts;
+	struct comments comments;
+	struct pprof_writer *pprof;
+	struct text_writer *text;
+	char attachment[NAME_SIZE];
+	char unit[64];
+	char trailer[TRAILER];
+};
+
+void comments_add(struct comments *c, const char *format, ...)
+{
+	size_t room = sizeof(c->text) - c->used;
+	va_list args;
+	size_t n;
+
+	if (c->n == COMMENTS_MAX || room < 2)
+		return;
+	va_start(args, format);
+	n = fmt_vbuf(c->text + c->used, room, format, args);
+	va_end(args);
+	c->lines[c->n++] = c->text + c->used;
+	c->lines[c->n] = NULL;
+	c->used += n < room ? n + 1 : room;
+}
+
+void comments_add_drops(struct comments *comments)
+{
+	for (int i = 0; i < STAT_N; i++) {
+		uint64_t n = stat_read((enum stat_id)i);
+
+		if (n && stat_kind((enum stat_id)i) == STAT_KIND_DROP)
+			comments_add(comments, "pprofagent: %s=%lu: %s", stat_name((enum stat_id)i), n,
+				     stat_meaning((enum stat_id)i));
+	}
+}
+
+static void drop_answer(struct exchange *x)
+{
+	struct answer *a = x->state;
+
+	if (!a)
+		return;
+	if (a->sampling)
+		cpu_release();
+	if (a->pprof)
+		pprof_drop(a->pprof);
+	if (a->text)
+		text_drop(a->text);
+	snapshot_drop(a->before);
+	snapshot_drop(a->now);
+	mem_free(a);
+	x->state = NULL;
+}
+
+static enum job_state fail(struct exchange *x, int status, const char *text)
+{
+	reply_error(x, status, text);
+	return JOB_DONE;
+}
+
+static enum job_state no_memory(struct exchange *x)
+{
+	stat_add(STAT_NO_MEMORY, 1);
+	return fail(x, 500, "out of memory: PPROF_MAX_MEM is too small for this answer");
+}
+
+/* The same before the job has begun. */
+static void refuse(struct exchange *x)
+{
+	no_memory(x);
+	drop_answer(x);
+}
+
+static enum job_state write_step(struct exchange *x, uint64_t now_ns)
+{
+	struct answer *a = x->state;
+	int more = a->pprof ? pprof_step(a->pprof, SLICE_NS) : text_step(a->text, SLICE_NS);
+
+	if (more > 0)
+		return JOB_AGAIN;
+	return more < 0 ? no_memory(x) : JOB_DONE;
+}
+
+static enum symbolize symbolize_of(const struct exchange *x)
+{
+	char word[16];
+
+	if (request_query(&x->request, "symbolize", word, sizeof(word)) > 0) {
+		if (!strcmp(word, "none"))
+			return SYMBOLIZE_NONE;
+		if (!strcmp(word, "names"))
+			return SYMBOLIZE_NAMES;
+		if (!strcmp(word, "lines"))
+			return SYMBOLIZE_LINES;
+	}
+	return (enum symbolize)options->symbolize;
+}
+
+/* The collection is complete in a->now: begins the reply. */
+static enum job_state begin_pprof(struct exchange *x)
+{
+	struct answer *a = x->state;
+
+	if (a->profile->comment)
+		a->profile->comment(a->now, &a->comments);
+	comments_add_drops(&a->comments);
+	if (a->comments.n)
+		a->facts.comments = a->comments.lines;
+	reply_begin(x, 200, "application/octet-stream", a->attachment);
+	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, symbolize_of(x), NULL);
+	if (!a->pprof)
+		return no_memory(x);
+	x->step = write_step;
+	return JOB_AGAIN;
+}
+
+static struct answer *new_answer(const struct profile *profile, struct exchange *x)
+{
+	struct answer *a = mem_zalloc(sizeof(*a));
+
+	if (!a)
+		return NULL;
+	a->profile = profile;
+	a->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	a->start_real_ns = sys_clock_ns(CLOCK_REALTIME);
+	fmt_buf(a->attachment, sizeof(a->attachment), "%s", profile->name);
+	x->state = a;
+	x->drop = drop_answer;
+	return a;
+}
+
+/* ---- CPU ---- */
+
+static void cpu_values(struct snapshot *s, uint64_t period_ns)
+{
+	for (size_t i = 0; i < s->n; i++)
+		s->samples[i].value[1] = s->samples[i].value[0] * (int64_t)period_ns;
+}
+
+static void cpu_comments(struct answer *a)
+{
+	if (cpu_threads_blocked())
+		comments_add(&a->comments,
+			     "pprofagent: partial: %u threads are not in this profile because they "
+			     "block signal %d",
+			     cpu_threads_blocked(), atomic_load(&signals_held));
+	if (cpu_threads_refused())
+		comments_add(&a->comments,
+			     "pprofagent: partial: %u threads are not in this profile because the "
+			     "kernel refused them a timer (RLIMIT_SIGPENDING)",
+			     cpu_threads_refused());
+}
+
+static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
+{
+	struct answer *a = x->state;
+
+	if (now_ns < a->end_ns) {
+		x->wake_ns = a->end_ns;
+		return JOB_WAIT;
+	}
+	cpu_comments(a);
+	a->facts.duration_ns = now_ns - a->start_ns;
+	a->sampling = false;
+	cpu_release();
+	a->now = snapshot_take(SERIES_CPU, NULL);
+	if (!a->now || a->now->incomplete || !snapshot_subtract(a->now, a->before))
+		return no_memory(x);
+	cpu_values(a->now, a->period_ns);
+	a->facts.time_ns = a->start_real_ns;
+	a->facts.period = (int64_t)a->period_ns;
+	return begin_pprof(x);
+}
+
+/* Go: anything but a positive integer means the default. */
+static int64_t cpu_seconds(const struct exchange *x)
+{
+	int64_t n;
+
+	return request_query_int(&x->request, "seconds", &n) == 1 && n > 0 ? n : 30;
+}
+
+void serve_cpu(const struct profile *profile, struct exchange *x)
+{
+	int64_t seconds = cpu_seconds(x), hz = options->cpu_profile_rate;
+	int given = request_query_int(&x->request, "hz", &hz);
+	struct answer *a;
+	int err;
+
+	if (given < 0 || hz < 1 || hz > 1000) {
+		reply_error(x, 400, "invalid value for \"hz\" - must be an integer from 1 to 1000");
+		return;
+	}
+	if (seconds > options->max_seconds) {
+		reply_error(x, 400, too_long);
+		return;
+	}
+	if (x->request.method == METHOD_HEAD) {
+		reply_begin(x, 200, "application/octet-stream", profile->name);
+		return;
+	}
+	a = new_answer(profile, x);
+	if (!a) {
+		refuse(x);
+		return;
+	}
+	err = cpu_acquire((unsigned)hz);
+	if (err) {
+		reply_error(x, 500,
+			    err == -EBUSY ? "Could not enable CPU profiling: cpu profiling already "
+					    "in use"
+					  : "Could not enable CPU profiling: the program uses SIGPROF "
+					    "and every real-time signal");
+		drop_answer(x);
+		return;
+	}
+	a->sampling = true;
+	a->period_ns = cpu_period_ns();
+	a->before = snapshot_take(SERIES_CPU, NULL);
+	if (!a->before || a->before->incomplete) {
+		refuse(x);
+		return;
+	}
+	a->end_ns = a->start_ns + (uint64_t)seconds * 1000000000u;
+	x->wake_ns = a->end_ns;
+	x->step = cpu_step;
+}
+
+/* ---- named profiles ---- */
+
+static enum job_state named_step(struct exchange *x, uint64_t now_ns)
+{
+	struct answer *a = x->state;
+
+	if (now_ns < a->end_ns) {
+		x->wake_ns = a->end_ns;
+		return JOB_WAIT;
+	}
+	a->now = a->profile->take(a->profile, &x->request);
+	if (!a->now || a->now->incomplete)
+		return no_memory(x);
+	if (a->before) {
+		if (!snapshot_subtract(a->now, a->before))
+			return no_memory(x);
+		a->facts.duration_ns = a->now->mono_ns - a->before->mono_ns;
+	}
+	a->facts.time_ns = a->now->time_ns;
+	a->facts.period = a->profile->period ? a->profile->period() : 1;
+	return begin_pprof(x);
+}
+
+static void serve_text(const struct profile *profile, struct exchange *x)
+{
+	struct answer *a = new_answer(profile, x);
+
+	if (!a) {
+		refuse(x);
+		return;
+	}
+	a->now = profile->take(profile, &x->request);
+	if (!a->now || a->now->incomplete) {
+		refuse(x);
+		return;
+	}
+	if (profile->text_trailer)
+		profile->text_trailer(a->trailer, sizeof(a->trailer));
+	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
+	a->text = text_begin(&x->body, profile->form, profile->name,
+			     profile->text_unit ? profile->text_unit(a->unit, sizeof(a->unit)) : "",
+			     a->now, profile->text_trailer ? a->trailer : NULL);
+	if (!a->text)
+		refuse(x);
+	else
+		x->step = write_step;
+}
+
+void serve_named(const struct profile *profile, struct exchange *x)
+{
+	int64_t seconds = 0, debug = 0;
+	int given = request_query_int(&x->request, "seconds", &seconds);
+	struct answer *a;
+
+	if (given < 0 || (given && seconds <= 0)) {
+		reply_error(x, 400, bad_seconds);
+		return;
+	}
+	if (request_query_int(&x->request, "debug", &debug) != 1)
+		debug = 0;
+	if (given && debug) {
+		reply_error(x, 400, "seconds and debug params are incompatible");
+		return;
+	}
+	if (given && seconds > options->max_seconds) {
+		reply_error(x, 400, too_long);
+		return;
+	}
+	if (debug) {
+		serve_text(profile, x);
+		return;
+	}
+	if (x->request.method == METHOD_HEAD) {
+		char name[NAME_SIZE];
+
+		fmt_buf(name, sizeof(name), given ? "%s-delta" : "%s", profile->name);
+		reply_begin(x, 200, "application/octet-stream", name);
+		return;
+	}
+	a = new_answer(profile, x);
+	if (!a) {
+		refuse(x);
+		return;
+	}
+	if (given) {
+		fmt_buf(a->attachment, sizeof(a->attachment), "%s-delta", profile->name);
+		a->before = profile->take(profile, &x->request);
+		if (!a->before || a->before->incomplete) {
+			no_memory(x);
+			return;
+		}
+		a->end_ns = a->start_ns + (uint64_t)seconds * 1000000000u;
+	}
+	x->wake_ns = a->end_ns;
+	x->step = named_step;
+}
+
+void serve_missing(const struct profile *profile, struct exchange *x)
+{
+	reply_error(x, 501, profile->missing);
+}

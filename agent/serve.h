@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How each kind of endpoint is served: the `serve` column of the table of profiles.
+ * Context: agent.
+ */
+#ifndef AGENT_SERVE_H
+#define AGENT_SERVE_H
+
+#include <stddef.h>
+
+#include "agent/base/attr.h"
+
+struct exchange;
+struct profile;
+
+/* The CPU profile: samples for ?seconds= (30), ?hz=. */
+void serve_cpu(const struct profile *profile, struct exchange *exchange);
+/* A snapshot, or with ?seconds= the difference of two; ?debug= for text. */
+void serve_named(const struct profile *profile, struct exchange *exchange);
+/* 501 and a sentence. */
+void serve_missing(const struct profile *profile, struct exchange *exchange);
+
+void serve_index(const struct profile *profile, struct exchange *exchange);
+void serve_cmdline(const struct profile *profile, struct exchange *exchange);
+void serve_symbol(const struct profile *profile, struct exchange *exchange);
+void serve_agent(const struct profile *profile, struct exchange *exchange);
+
+/* /debug/pprof/child/PID/REST: forwarded to that process. rest begins behind "child/". */
+void serve_child(struct exchange *exchange, const char *rest);
+
+/* Lines for Profile.comment, kept until the answer is written. */
+enum { COMMENTS_MAX = 16, COMMENTS_TEXT = 4096 };
+struct comments {
+	unsigned n;
+	size_t used;
+	const char *lines[COMMENTS_MAX + 1]; /* NULL-terminated */
+	char text[COMMENTS_TEXT];
+};
+void comments_add(struct comments *comments, const char *format, ...) PRINTF(2, 3);
+/* A line for each counter of kind DROP that is not 0. */
+void comments_add_drops(struct comments *comments);
+
+#endif
