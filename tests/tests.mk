@@ -7,7 +7,33 @@ UNIT_OBJ := $(UNIT_SRC:%.c=$(BUILD)/obj/%.o)
 # Unit tests link the modules, never the hooks: sanitizers keep their own malloc.
 UNIT_LIB_OBJ := $(filter-out $(BUILD)/obj/hooks/% $(BUILD)/obj/agent/agent.o $(BUILD)/obj/agent/arch/$(ARCH)/start.o,$(OBJ))
 
-.PHONY: check check-unit
+RUN_TESTS = BUILD="$(abspath $(BUILD))" CC="$(CC)" python3 tests/integration/run.py
+CHECKS := check-static check-unit check-integration check-real
+
+.PHONY: check check-long $(CHECKS)
+
+# Every suite runs, whatever the one before it says.
+check: all ## everything that must pass before a commit
+	@failed=; for suite in $(CHECKS); do $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; done; \
+	if [ -n "$$failed" ]; then echo "check: failed:$$failed"; exit 1; fi
+
+check-long: all programs ## the storms and repetitions that take long
+	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
+
+check-static: all ## layers, signal safety, exports, documents, and that these checks see planted faults
+	$(Q)failed=0; \
+	scripts/check-layers || failed=$$((failed + 1)); \
+	scripts/check-sigsafe --obj $(BUILD)/obj || failed=$$((failed + 1)); \
+	scripts/check-exports --lib $(LIB) --cc "$(CC)" || failed=$$((failed + 1)); \
+	scripts/check-docs || failed=$$((failed + 1)); \
+	echo "checks: $$((4 - failed)) passed, $$failed failed, 0 skipped"; \
+	$(RUN_TESTS) --name static tests/static && [ $$failed = 0 ]
+
+check-integration: all programs ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
+	$(Q)$(RUN_TESTS) --name integration tests/integration $(if $(TEST),-k $(TEST))
+
+check-real: all programs ## stock programs of the distribution under the agent (TEST=word)
+	$(Q)$(RUN_TESTS) --name real tests/real $(if $(TEST),-k $(TEST))
 
 check-unit: $(BUILD)/tests/unit ## unit tests
 	$(Q)$(BUILD)/tests/unit $(UNIT)

@@ -15,10 +15,11 @@ void random_set_seed(uint64_t seed);
 /* The next 64 bits of this thread. Context: signal, hook, agent, init, child. */
 uint64_t random_next(void);
 
-/* Uniform in [0, below). below > 0. Context: as above. */
+/* Uniform in [0, below). below > 0. Context: signal, hook, agent, init, child. */
 uint64_t random_below(uint64_t below);
 
-/* Exponentially distributed with the given mean, at least 1. Context: as above. */
+/* Exponentially distributed with the given mean, at least 1.
+ * Context: signal, hook, agent, init, child. */
 uint64_t random_exponential(uint64_t mean);
 
 /* Makes this thread draw a new seed: a forked child must not repeat its parent. Context: child. */

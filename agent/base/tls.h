@@ -57,7 +57,7 @@ static inline void guard_leave(void)
 	tls.depth = 0;
 }
 
-/* For the agent's own threads: all their hooks forward, for ever. */
+/* For the agent's own threads: all their hooks forward, for ever. Context: agent. */
 static inline void guard_forever(void)
 {
 	tls.depth = 1;

@@ -24,7 +24,7 @@ enum frame_mark {
 
 enum { FRAMES_MAX = 512 }; /* upper limit of PPROF_MAX_FRAMES */
 
-/* The text that stands for a mark: "[truncated]" and so on; NULL if it is none. */
+/* The text that stands for a mark: "[truncated]" and so on; NULL if it is none. Context: any. */
 static inline const char *frame_mark_name(uintptr_t pc)
 {
 	switch (pc) {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <ucontext.h>
 
-/* Why a walk ended. */
+/* Why a walk ended. Context: any. */
 enum unwind_end {
 	UNWIND_ROOT,	  /* a known root: undefined return address, or __start_context */
 	UNWIND_TRUNCATED, /* `max` frames were found and there are more */

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""run.py [--name SUITE] [--long] [--jobs N] [--list] PLACE... [-k WORD]...
+
+Runs every function test_* of every test_*.py (or the files given) in a process of its own, with a
+time limit, and prints one TAP-like line for each, the output of those that failed, the list of those
+that were skipped, and the line "SUITE: N passed, N failed, N skipped". Exit status 1 when one failed
+or none ran.
+
+Marks come from lib.py: @parallel (may run beside another one), @long (only with --long),
+@limit(seconds) (default 60). A test skips itself with lib.skip("why").
+"""
+import argparse
+import ast
+import concurrent.futures
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+SKIPPED = 77
+LIMIT = 60
+
+
+class Test:
+    def __init__(self, path, node):
+        self.path = path
+        self.name = node.name
+        self.parallel = self.long = False
+        self.limit = LIMIT
+        for mark in node.decorator_list:
+            call = mark if isinstance(mark, ast.Call) else None
+            target = call.func if call else mark
+            word = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
+            if word == "parallel":
+                self.parallel = True
+            elif word == "long":
+                self.long = True
+            elif word == "limit":
+                self.limit = float(ast.literal_eval(call.args[0]))
+
+    @property
+    def title(self):
+        return f"{self.path.stem}.{self.name}"
+
+
+def discover(places):
+    """The tests of all places in the order of the files; read, not imported."""
+    files = []
+    for place in map(pathlib.Path, places):
+        if place.is_file():
+            files.append(place)
+        elif place.is_dir():
+            files += sorted(place.glob("test_*.py"))
+        else:
+            sys.exit(f"run.py: {place} does not exist")
+    tests = []
+    for path in files:
+        for node in ast.parse(path.read_text(), str(path)).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                tests.append(Test(path, node))
+    return tests
+
+
+def run_here(path, name):
+    """The child's side: imports the file, calls the function, says by its exit status how it went."""
+    sys.path[:0] = [str(HERE), str(pathlib.Path(path).resolve().parent)]
+    spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
+    module = importlib.util.module_from_spec(spec)
+    status = 1
+    try:
+        spec.loader.exec_module(module)
+        getattr(module, name)()
+        status = 0
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 1
+        if status == 0:
+            print("the test called exit(0)")
+            status = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        try:
+            import lib
+            lib.stop_everything()
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def run_apart(test):
+    """(status, output, seconds) of one test in a session of its own, killed as a whole at its limit."""
+    begin = time.monotonic()
+    with tempfile.TemporaryFile() as out:
+        child = subprocess.Popen([sys.executable, str(HERE / "run.py"), "--one", str(test.path), test.name],
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                 start_new_session=True)
+        try:
+            status = child.wait(test.limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGTERM)  # lib.py stops what it started, then dies
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            status = "time"
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+    return status, text, time.monotonic() - begin
+
+
+class Report:
+    def __init__(self, name):
+        self.name = name
+        self.passed = self.failed = 0
+        self.skipped = []
+        self.lost = []
+
+    def add(self, test, status, text, seconds):
+        if status == 0:
+            self.passed += 1
+            print(f"ok - {test.title} ({seconds:.1f} s)", flush=True)
+            notes = [line for line in text.splitlines() if line.startswith("# ")]
+        elif status == SKIPPED:
+            why = text.strip().splitlines()[-1] if text.strip() else "no reason given"
+            self.skipped.append((test.title, why))
+            print(f"ok - {test.title} # SKIP {why}", flush=True)
+            return
+        else:
+            self.failed += 1
+            self.lost.append(test.title)
+            how = f"took more than {test.limit:.0f} s" if status == "time" else f"exit status {status}"
+            print(f"not ok - {test.title} ({how}, {seconds:.1f} s)", flush=True)
+            notes = ["  " + line for line in text.splitlines()]
+        for line in notes:
+            print(line, flush=True)
+
+    def end(self):
+        for title, why in self.skipped:
+            print(f"skipped: {title}: {why}")
+        for title in self.lost:
+            print(f"failed: {title}")
+        print(f"{self.name}: {self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped", flush=True)
+        return 1 if self.failed or self.passed + len(self.skipped) == 0 else 0
+
+
+def main():
+    if len(sys.argv) == 4 and sys.argv[1] == "--one":
+        run_here(sys.argv[2], sys.argv[3])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", default="tests")
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("-k", action="append", default=[], metavar="WORD")
+    parser.add_argument("places", nargs="+")
+    args = parser.parse_args()
+    tests = [t for t in discover(args.places)
+             if (args.long or not t.long) and (not args.k or any(k in t.title for k in args.k))]
+    if args.list:
+        for test in tests:
+            print(test.title, f"{test.limit:.0f} s", "parallel" * test.parallel, "long" * test.long)
+        return 0
+    report = Report(args.name)
+    together = [t for t in tests if t.parallel]
+    with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:
+        running = {pool.submit(run_apart, t): t for t in together}
+        for done in concurrent.futures.as_completed(running):
+            report.add(running[done], *done.result())
+    for test in tests:
+        if not test.parallel:
+            report.add(test, *run_apart(test))
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runner of these tests: what it counts, what it kills, what it says."""
+import subprocess
+import sys
+import time
+
+from lib import TOP, equal, parallel, scratch, until
+
+RUN = TOP / "tests/integration/run.py"
+
+
+def suite(text, *options):
+    top = scratch()
+    (top / "test_some.py").write_text(text)
+    done = subprocess.run([sys.executable, RUN, "--name", "some", *options, top], text=True, capture_output=True)
+    return done.returncode, done.stdout
+
+
+@parallel
+def test_counts_each_outcome():
+    status, out = suite("import lib, os\n"
+                        "def test_good(): lib.note('figure 7')\n"
+                        "def test_bad(): assert 1 == 2, 'said why'\n"
+                        "def test_skipped(): lib.skip('no moon')\n"
+                        "def test_dies(): os.kill(os.getpid(), 9)\n"
+                        "def test_exits(): raise SystemExit(0)\n"
+                        "@lib.long\ndef test_later(): pass\n"
+                        "def helper(): raise 1\n")
+    equal(status, 1, "status")
+    equal(out.splitlines()[-1], "some: 1 passed, 3 failed, 1 skipped", "last line")
+    for want in ("ok - test_some.test_good", "# figure 7", "not ok - test_some.test_bad", "said why",
+                 "skipped: test_some.test_skipped: no moon", "failed: test_some.test_dies"):
+        assert want in out, f"{want!r} is missing in {out}"
+    assert "later" not in out and "helper" not in out, out
+
+
+@parallel
+def test_all_good_and_long_and_words():
+    text = "import lib\n@lib.parallel\ndef test_a(): pass\n@lib.long\ndef test_b(): pass\n"
+    equal(suite(text)[0], 0, "status")
+    assert suite(text, "--long")[1].endswith("some: 2 passed, 0 failed, 0 skipped\n")
+    assert suite(text, "--long", "-k", "test_b")[1].endswith("some: 1 passed, 0 failed, 0 skipped\n")
+    equal(suite("x = 1\n")[0], 1, "status of a suite without tests")
+    equal(suite("import lib\nlib.nothing\ndef test_a(): pass\n")[0], 1, "status of a file that cannot be imported")
+
+
+@parallel
+def test_limit_stops_the_test_and_what_it_started():
+    top = scratch()
+    begin = time.monotonic()
+    status, out = suite("import lib\n@lib.limit(2)\ndef test_slow():\n"
+                        f"    p = lib.background(['sleep', '1000'])\n    open({str(top / 'pid')!r}, 'w').write(str(p.pid))\n    p.wait()\n")
+    equal(status, 1, "status")
+    assert "took more than 2 s" in out, out
+    assert time.monotonic() - begin < 30
+    pid = int((top / "pid").read_text())
+    until(lambda: not alive(pid), "the helper program is gone")
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
