@@ -40,6 +40,14 @@ uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, u
 uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
 		     enum unwind_end *out_end);
 
+/* Around the real dlclose, in the thread that calls it: waits (at most 100 ms) for walks that may be
+ * reading a module by guess, and keeps others from guessing meanwhile. Context: hook. */
+void unwind_before_close(void);
+void unwind_after_close(void);
+
+/* Forgets the walks of the threads that exist no more. Context: child. */
+void unwind_child(void);
+
 /* Walks by reason of ending since start, for /debug/pprof/agent. Context: any. */
 uint64_t unwind_ended(enum unwind_end end);
 

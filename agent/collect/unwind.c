@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The quick walk: one cache look-up, one addition and two or three loads per frame. Runs in the signal
+ * handler and in hooks: no lock, no allocation, no system call on a stack whose bounds are known,
+ * errno untouched. What the quick rules cannot say is in unwind_step.c.
+ */
+#include "agent/collect/unwind.h"
+
+#include <stddef.h>
+
+#include "agent/base/attr.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/modules.h"
+#include "agent/collect/unwind_rule.h"
+#include "agent/collect/unwind_walk.h"
+
+extern __typeof__(getcontext) getcontext __attribute__((weak));
+extern __typeof__(makecontext) makecontext __attribute__((weak));
+
+static struct {
+	uintptr_t start_context;
+	_Atomic uint32_t guessing; /* walks between unwind_guess_enter and _leave */
+	_Atomic uint32_t closing;  /* dlclose calls under way */
+	_Atomic uint64_t ended[UNWIND_ENDS];
+} self;
+
+const char *unwind_end_name(enum unwind_end end)
+{
+	static const char *const names[UNWIND_ENDS] = {
+		[UNWIND_ROOT] = "root",		  [UNWIND_TRUNCATED] = "truncated",
+		[UNWIND_NO_RULE] = "no_rule",	  [UNWIND_REGISTER] = "register_unknown",
+		[UNWIND_BOUNDS] = "out_of_stack", [UNWIND_LOOP] = "loop",
+	};
+
+	return (unsigned)end < UNWIND_ENDS ? names[end] : "";
+}
+
+uint64_t unwind_ended(enum unwind_end end)
+{
+	return atomic_load_explicit(&self.ended[end], memory_order_relaxed);
+}
+
+uintptr_t unwind_start_context(void)
+{
+	return self.start_context;
+}
+
+/* Both sides write their own word and then read the other's (seq_cst): one of them sees the other. */
+bool unwind_guess_enter(void)
+{
+	atomic_fetch_add(&self.guessing, 1);
+	if (LIKELY(atomic_load(&self.closing) == 0))
+		return true;
+	unwind_guess_leave();
+	return false;
+}
+
+void unwind_guess_leave(void)
+{
+	atomic_fetch_sub(&self.guessing, 1);
+}
+
+void unwind_before_close(void)
+{
+	atomic_fetch_add(&self.closing, 1);
+	for (int tries = 0; atomic_load(&self.guessing) != 0; tries++) {
+		if (tries == 2000) {
+			stat_add(STAT_UNWIND_CLOSE_LATE, 1);
+			break;
+		}
+		sys_sleep_ns(50000);
+	}
+}
+
+void unwind_after_close(void)
+{
+	atomic_fetch_sub(&self.closing, 1);
+}
+
+void unwind_child(void)
+{
+	atomic_store_explicit(&self.guessing, 0, memory_order_relaxed);
+	atomic_store_explicit(&self.closing, 0, memory_order_relaxed);
+	for (int i = 0; i < UNWIND_ENDS; i++)
+		atomic_store_explicit(&self.ended[i], 0, memory_order_relaxed);
+}
+
+/* Records the frame of `pc`. false when it does not fit any more. */
+static inline bool keep(struct unwind_walk *walk, uintptr_t pc)
+{
+	if (UNLIKELY(modules_is_own(pc)) || UNLIKELY(pc < UNWIND_LOWEST_PC))
+		return true;
+	if (UNLIKELY(walk->n == walk->max)) {
+		walk->end = UNWIND_TRUNCATED;
+		return false;
+	}
+	walk->pcs[walk->n++] = pc;
+	return true;
+}
+
+/* Applies a rule of one of the quick kinds. */
+static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rule)
+{
+	struct unwind_regs *regs = &walk->regs;
+	uintptr_t sp = regs->reg[ARCH_SP], cfa, base, pc;
+	intptr_t bp_at = rule_bp(rule), bx_at = rule_bx(rule);
+
+	switch (rule_kind(rule)) {
+	case RULE_SP:
+		cfa = base = sp + (uintptr_t)rule_cfa(rule);
+		break;
+	case RULE_BP:
+		if (UNLIKELY(!(regs->known >> ARCH_BP & 1)))
+			goto no_register;
+		cfa = base = regs->reg[ARCH_BP] + (uintptr_t)rule_cfa(rule);
+		break;
+	case RULE_PLT:
+		cfa = base = sp + 8 + 8 * ((intptr_t)(regs->reg[ARCH_PC] & 15) >= rule_cfa(rule));
+		break;
+	default: /* RULE_DEREF_SP, RULE_DEREF_BP */
+		base = sp;
+		if (rule_kind(rule) == RULE_DEREF_BP) {
+			if (UNLIKELY(!(regs->known >> ARCH_BP & 1)))
+				goto no_register;
+			base = regs->reg[ARCH_BP];
+		}
+		if (!unwind_stack_read(&walk->stack, base + (uintptr_t)rule_deref_cfa(rule), &cfa))
+			goto out_of_stack;
+		cfa += (uintptr_t)rule_deref_add(rule);
+	}
+	if (UNLIKELY(cfa <= sp)) {
+		walk->end = UNWIND_LOOP;
+		return STEP_END;
+	}
+	if (UNLIKELY(!unwind_stack_read(&walk->stack, cfa - 8, &pc)))
+		goto out_of_stack;
+	if (bp_at != RULE_UNSAVED) {
+		if (!unwind_stack_read(&walk->stack, base + (uintptr_t)(bp_at * 8),
+				       &regs->reg[ARCH_BP]))
+			goto out_of_stack;
+		regs->known |= 1u << ARCH_BP;
+	}
+	if (bx_at != RULE_UNSAVED) {
+		if (!unwind_stack_read(&walk->stack, base + (uintptr_t)(bx_at * 8),
+				       &regs->reg[ARCH_RBX]))
+			goto out_of_stack;
+		regs->known |= 1u << ARCH_RBX;
+	}
+	regs->reg[ARCH_SP] = cfa;
+	regs->reg[ARCH_PC] = pc;
+	regs->known &= ~(uint32_t)ARCH_KNOWN_LOST;
+	return STEP_ON;
+
+no_register:
+	walk->end = UNWIND_REGISTER;
+	return STEP_END;
+out_of_stack:
+	walk->end = UNWIND_BOUNDS;
+	return STEP_END;
+}
+
+/* A table whose CFA lies on another stack: code that runs a function on a stack of its own and keeps
+ * the old one in the base pointer. Read with care, as a wrong table looks the same. */
+static COLD enum unwind_step step_elsewhere(struct unwind_walk *walk, uint64_t rule)
+{
+	uintptr_t sp = walk->regs.reg[ARCH_SP];
+	enum unwind_step step;
+
+	if (walk->stack.shift || rule_kind(rule) != RULE_BP || walk->stack.denied ||
+	    walk->switches++ >= UNWIND_SWITCHES_MAX)
+		return STEP_END;
+	unwind_stack_careful(&walk->stack);
+	walk->regs.reg[ARCH_SP] = 0;
+	step = step_quick(walk, rule);
+	if (step == STEP_END)
+		walk->regs.reg[ARCH_SP] = sp;
+	return step;
+}
+
+/* The rows that step_quick does not know, and its failures. */
+static NOINLINE enum unwind_step step_other(struct unwind_walk *walk, uintptr_t at, uint64_t rule)
+{
+	switch (rule_kind(rule)) {
+	case RULE_ROOT:
+		walk->end = UNWIND_ROOT;
+		return STEP_END;
+	case RULE_SLOW:
+		walk->exact = false;
+		return unwind_step_full(walk, at);
+	case RULE_NONE:
+	case RULE_GAP:
+	case RULE_GAP_CALL:
+		return unwind_step_guess(walk);
+	default:
+		walk->exact = false;
+		if (walk->full)
+			return unwind_step_full(walk, at);
+		return step_elsewhere(walk, rule);
+	}
+}
+
+static inline bool is_quick(const struct unwind_walk *walk, uint64_t rule)
+{
+	return rule_kind(rule) - RULE_SP <= RULE_PLT - RULE_SP && !walk->full;
+}
+
+/* From the frame at hand to the end. */
+static enum unwind_step walk_on(struct unwind_walk *walk)
+{
+	struct unwind_regs *regs = &walk->regs;
+
+	for (;;) {
+		uintptr_t pc = regs->reg[ARCH_PC], at = walk->exact ? pc : pc - 1;
+		enum unwind_step step;
+		uint64_t rule;
+
+		if (UNLIKELY(!walk->exact && pc < UNWIND_LOWEST_PC)) {
+			/* By custom the outermost frame returns to 0. */
+			walk->end = pc == 0 ? UNWIND_ROOT : UNWIND_NO_RULE;
+			return STEP_END;
+		}
+		rule = LIKELY(!(at >> 48)) ? rule_get(at, walk->generation) : RULE_NONE;
+		if (UNLIKELY(rule == RULE_NONE))
+			rule = unwind_rule_of(walk, at);
+		if (UNLIKELY(rule_kind(rule) == RULE_SIGNAL)) {
+			/* The trampoline did not call anybody: its PC is exact. */
+			if (!keep(walk, pc))
+				return STEP_END;
+			step = unwind_step_signal(walk);
+		} else {
+			if (!keep(walk, at))
+				return STEP_END;
+			if (LIKELY(is_quick(walk, rule))) {
+				step = step_quick(walk, rule);
+				walk->exact = false;
+				if (UNLIKELY(step == STEP_END))
+					step = step_other(walk, at, rule);
+			} else {
+				step = step_other(walk, at, rule);
+			}
+		}
+		if (UNLIKELY(step != STEP_ON))
+			return step;
+	}
+}
+
+static void begin(struct unwind_walk *walk, bool live)
+{
+	uintptr_t sp = walk->from->reg[ARCH_SP];
+
+	walk->regs = *walk->from;
+	walk->n = 0;
+	walk->end = UNWIND_BOUNDS;
+	walk->switches = 0;
+	walk->exact = true;
+	walk->generation = modules_generation();
+	if (!live)
+		return;
+	if (sp >= walk->thread_lo && sp < walk->thread_hi)
+		unwind_stack_fix(&walk->stack, sp, walk->thread_hi, NULL);
+	else
+		unwind_stack_probe(&walk->stack, sp);
+}
+
+void unwind_walk(struct unwind_walk *walk, bool live)
+{
+	walk->full = false;
+	walk->guessed = false;
+	begin(walk, live);
+	if (walk_on(walk) == STEP_AGAIN) {
+		walk->full = true;
+		begin(walk, live);
+		walk_on(walk);
+	}
+	if (walk->guessed)
+		unwind_guess_leave();
+	if (UNLIKELY(live && walk->stack.denied && walk->end == UNWIND_BOUNDS))
+		stat_add(STAT_UNWIND_DENIED, 1);
+	atomic_fetch_add_explicit(&self.ended[walk->end], 1, memory_order_relaxed);
+}
+
+static NOINLINE uint32_t walk_live(const struct unwind_regs *from, uintptr_t lo, uintptr_t hi,
+				   uintptr_t *pcs, uint32_t max, enum unwind_end *out_end)
+{
+	struct unwind_walk walk;
+
+	walk.from = from;
+	walk.thread_lo = lo;
+	walk.thread_hi = hi;
+	walk.pcs = pcs;
+	walk.max = max;
+	walk.reach = 0;
+	unwind_walk(&walk, true);
+	*out_end = walk.end;
+	return walk.n;
+}
+
+uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, uintptr_t *pcs,
+			uint32_t max, enum unwind_end *out_end)
+{
+	struct unwind_regs from;
+
+	arch_from_context(context, from.reg);
+	from.known = ARCH_KNOWN_ALL;
+	return walk_live(&from, lo, hi, pcs, max, out_end);
+}
+
+NOINLINE uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
+			      enum unwind_end *out_end)
+{
+	struct unwind_regs from;
+	uint32_t n;
+
+	arch_capture(from.reg);
+	from.known = ARCH_KNOWN_CAPTURED;
+	n = walk_live(&from, lo, hi, pcs, max, out_end);
+	/* Not a tail call: the frame that was captured must stay. */
+	__asm__ volatile("" : "+r"(n));
+	return n;
+}
+
+static void never_run(void)
+{
+}
+
+/* The address that makecontext has functions return to has no name that we could link to. */
+static COLD uintptr_t find_start_context(void)
+{
+	static uintptr_t stack[512];
+	static ucontext_t context;
+
+	if (!getcontext || !makecontext || getcontext(&context) != 0)
+		return 0;
+	context.uc_stack.ss_sp = stack;
+	context.uc_stack.ss_size = sizeof(stack);
+	context.uc_link = NULL;
+	makecontext(&context, never_run, 0);
+	return *(const uintptr_t *)context.uc_mcontext.gregs[REG_RSP];
+}
+
+int unwind_start(void)
+{
+	uintptr_t pcs[16];
+	enum unwind_end end;
+
+	self.start_context = find_start_context();
+	unwind_here(0, 0, pcs, ARRAY_LEN(pcs), &end);
+	atomic_store_explicit(&self.ended[end], 0, memory_order_relaxed);
+	return 0;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The steps of a walk that are not the quick one: rows that do not fit 8 bytes, signal frames, code
+ * without tables. Kept out of the quick loop, so that its stack is not theirs.
+ */
+#include <string.h>
+
+#include "agent/base/attr.h"
+#include "agent/collect/modules.h"
+#include "agent/collect/unwind_rule.h"
+#include "agent/collect/unwind_walk.h"
+
+enum {
+	REACH_TOP = 4,	      /* words searched above an interrupted leaf */
+	REACH = 16	      /* and above other frames */
+};
+
+static enum unwind_step ended(struct unwind_walk *walk, enum unwind_end why)
+{
+	walk->end = why;
+	return STEP_END;
+}
+
+/* The walk lacks a register. When the quick rules may have lost it, once more with all of them. */
+static enum unwind_step register_lost(struct unwind_walk *walk)
+{
+	if (!walk->full)
+		return STEP_AGAIN;
+	return ended(walk, UNWIND_REGISTER);
+}
+
+static enum unwind_step expr_failed(struct unwind_walk *walk, enum dwarf_result result)
+{
+	if (result == DWARF_REGISTER)
+		return register_lost(walk);
+	return ended(walk, result == DWARF_MEMORY ? UNWIND_BOUNDS : UNWIND_NO_RULE);
+}
+
+static NOINLINE enum dwarf_result eval_at(struct unwind_walk *walk, const struct eh_fde *fde,
+					  int32_t distance, const uintptr_t *cfa,
+					  uintptr_t *out_value)
+{
+	const uint8_t *end;
+	const uint8_t *at = eh_expr(fde, distance, &end);
+
+	return dwarf_eval(at, end, &walk->regs, &walk->stack, cfa, out_value);
+}
+
+/* The caller's value of the register in `slot`. */
+static enum dwarf_result recover(struct unwind_walk *walk, const struct eh_fde *fde,
+				 const struct eh_row *row, int slot, uintptr_t cfa,
+				 uintptr_t *out_value)
+{
+	const struct unwind_regs *regs = &walk->regs;
+	enum dwarf_result result;
+	int32_t value = row->value[slot];
+
+	switch (row->how[slot]) {
+	case EH_AT_CFA:
+		if (!unwind_stack_read(&walk->stack, cfa + (uintptr_t)(intptr_t)value,
+				       out_value))
+			return DWARF_MEMORY;
+		return DWARF_OK;
+	case EH_IS_CFA:
+		*out_value = cfa + (uintptr_t)(intptr_t)value;
+		return DWARF_OK;
+	case EH_REGISTER:
+		if ((unsigned)value >= ARCH_REGS)
+			return DWARF_BAD;
+		if (!(regs->known >> value & 1))
+			return DWARF_REGISTER;
+		*out_value = regs->reg[value];
+		return DWARF_OK;
+	case EH_AT_EXPR:
+	case EH_IS_EXPR:
+		result = eval_at(walk, fde, value, &cfa, out_value);
+		if (result == DWARF_OK && row->how[slot] == EH_AT_EXPR &&
+		    !unwind_stack_read(&walk->stack, *out_value, out_value))
+			return DWARF_MEMORY;
+		return result;
+	default:
+		return DWARF_REGISTER;
+	}
+}
+
+enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *fde,
+				 const struct eh_row *row)
+{
+	struct unwind_regs *regs = &walk->regs;
+	uintptr_t value[ARCH_SLOT_OTHER];
+	uint32_t known = regs->known;
+	enum dwarf_result result;
+	uintptr_t cfa;
+
+	if (row->cfa_expr) {
+		result = eval_at(walk, fde, row->cfa_expr, NULL, &cfa);
+		if (result != DWARF_OK)
+			return expr_failed(walk, result);
+	} else {
+		if (!(known >> row->cfa_register & 1))
+			return register_lost(walk);
+		cfa = regs->reg[row->cfa_register] + (uintptr_t)(intptr_t)row->cfa_offset;
+	}
+	if (row->how[ARCH_SLOT_PC] == EH_UNDEFINED)
+		return ended(walk, UNWIND_ROOT);
+	for (int slot = 0; slot < ARCH_SLOT_OTHER; slot++) {
+		unsigned reg = arch_slot_reg[slot];
+
+		value[slot] = regs->reg[reg];
+		if (row->how[slot] == EH_SAME && slot != ARCH_SLOT_SP)
+			continue;
+		result = DWARF_OK;
+		if (row->how[slot] == EH_SAME)
+			value[slot] = cfa;
+		else
+			result = recover(walk, fde, row, slot, cfa, &value[slot]);
+		if (result == DWARF_OK)
+			known |= 1u << reg;
+		else if (slot == ARCH_SLOT_PC || slot == ARCH_SLOT_SP)
+			return expr_failed(walk, result);
+		else
+			known &= ~(1u << reg);
+	}
+	if (value[ARCH_SLOT_SP] <= regs->reg[ARCH_SP])
+		return ended(walk, UNWIND_LOOP);
+	if (row->how[ARCH_SLOT_PC] == EH_SAME)
+		return ended(walk, UNWIND_NO_RULE);
+	for (int slot = 0; slot < ARCH_SLOT_OTHER; slot++)
+		regs->reg[arch_slot_reg[slot]] = value[slot];
+	regs->known = known;
+	return STEP_ON;
+}
+
+enum unwind_step unwind_step_full(struct unwind_walk *walk, uintptr_t at)
+{
+	struct eh_object object;
+	struct eh_fde fde;
+	struct eh_row row;
+
+	if (!eh_object_at(at, &object) || eh_find(&object, at, &fde) != EH_OK ||
+	    eh_run(&fde, at, &row) != EH_OK)
+		return ended(walk, UNWIND_NO_RULE);
+	return unwind_step_row(walk, &fde, &row);
+}
+
+bool unwind_switch(struct unwind_walk *walk, uintptr_t sp)
+{
+	if (walk->stack.shift || walk->switches++ >= UNWIND_SWITCHES_MAX || walk->stack.denied)
+		return false;
+	if (walk->guessed) {
+		unwind_stack_careful(&walk->stack);
+		return true;
+	}
+	if (sp >= walk->thread_lo && sp < walk->thread_hi) {
+		unwind_stack_fix(&walk->stack, sp, walk->thread_hi, NULL);
+		return true;
+	}
+	return unwind_stack_probe(&walk->stack, sp);
+}
+
+enum unwind_step unwind_step_signal(struct unwind_walk *walk)
+{
+	struct unwind_regs *regs = &walk->regs;
+	uintptr_t from = regs->reg[ARCH_SP], at = from + ARCH_SIGFRAME_GREGS, ignored, sp;
+
+	/* All or nothing: the last register of the frame is the highest address read. */
+	if (!unwind_stack_read(&walk->stack, at + 8 * REG_RIP, &ignored) ||
+	    !unwind_stack_read(&walk->stack, at + 8 * REG_RSP, &sp))
+		return ended(walk, UNWIND_BOUNDS);
+	for (int i = 0; i < ARCH_REGS; i++)
+		if (!unwind_stack_read(&walk->stack, at + 8u * arch_greg[i], &regs->reg[i]))
+			return ended(walk, UNWIND_BOUNDS);
+	regs->known = ARCH_KNOWN_ALL;
+	walk->exact = true;
+	if (sp <= from || !unwind_stack_read(&walk->stack, ALIGN_UP(sp, (uintptr_t)8), &ignored))
+		if (!unwind_switch(walk, sp))
+			return ended(walk, walk->switches > UNWIND_SWITCHES_MAX ? UNWIND_LOOP
+										: UNWIND_BOUNDS);
+	return STEP_ON;
+}
+
+/* A rule for code in an object that has no table for it. */
+static uint64_t rule_of_gap(uintptr_t at)
+{
+	uint8_t code[ARCH_SIGRETURN_BYTES];
+
+	/* A signal trampoline of a C library without tables is looked up as "return address - 1". */
+	if (unwind_peek(at + 1, code, sizeof(code)) && arch_is_sigreturn(code))
+		return RULE_SIGNAL;
+	if (unwind_peek(at + 1 - ARCH_CALL_BYTES, code, ARCH_CALL_BYTES) &&
+	    arch_after_call(code + ARCH_CALL_BYTES))
+		return RULE_GAP_CALL;
+	return RULE_GAP;
+}
+
+static NOINLINE uint64_t make_rule(uintptr_t at)
+{
+	struct eh_object object;
+	struct eh_fde fde;
+	struct eh_row row;
+
+	if (at >> 48 || !eh_object_at(at, &object))
+		return RULE_NONE;
+	if (eh_find(&object, at, &fde) != EH_OK || eh_run(&fde, at, &row) != EH_OK)
+		return rule_of_gap(at);
+	return rule_from_row(&fde, &row);
+}
+
+uint64_t unwind_rule_of(struct unwind_walk *walk, uintptr_t at)
+{
+	uint64_t rule = RULE_NONE;
+
+	if (LIKELY(!(at >> 48)))
+		rule = rule_get(at, walk->generation);
+	if (rule == RULE_NONE) {
+		rule = make_rule(at);
+		if (rule != RULE_NONE)
+			rule_put(at, walk->generation, rule);
+	}
+	return rule;
+}
+
+enum after_call {
+	NOT_AFTER_CALL, /* in an object, and no call ends there */
+	AFTER_CALL,	/* described by a table, and a call ends there */
+	AFTER_CALL_GAP, /* a call ends there, in code without table */
+	IN_NO_OBJECT	/* generated code, or no code at all */
+};
+
+/* What kind of return address a word may be. */
+static enum after_call judge(struct unwind_walk *walk, uintptr_t word)
+{
+	uint8_t code[ARCH_CALL_BYTES];
+	uint64_t rule;
+
+	if (word < UNWIND_LOWEST_PC || word >> 47)
+		return NOT_AFTER_CALL;
+	rule = unwind_rule_of(walk, word - 1);
+	if (rule == RULE_NONE)
+		return IN_NO_OBJECT;
+	if (rule_kind(rule) == RULE_GAP_CALL)
+		return AFTER_CALL_GAP;
+	if (rule_kind(rule) == RULE_GAP || rule_kind(rule) == RULE_SIGNAL)
+		return NOT_AFTER_CALL;
+	/* Code with a table is readable; the page before it may not be. */
+	if (LIKELY((word & 4095) >= ARCH_CALL_BYTES))
+		return arch_after_call((const uint8_t *)word) ? AFTER_CALL : NOT_AFTER_CALL;
+	if (!unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)))
+		return NOT_AFTER_CALL;
+	return arch_after_call(code + sizeof(code)) ? AFTER_CALL : NOT_AFTER_CALL;
+}
+
+/* The caller's frame begins above `at`, which holds the return address `pc`. */
+static enum unwind_step stepped(struct unwind_walk *walk, uintptr_t at, uintptr_t pc)
+{
+	struct unwind_regs *regs = &walk->regs;
+
+	regs->reg[ARCH_PC] = pc;
+	regs->reg[ARCH_SP] = at + 8;
+	regs->known &= ~(uint32_t)ARCH_KNOWN_LOST;
+	walk->exact = false;
+	if (walk->stack.mode == STACK_PROBED ||
+	    !(walk->stack.shift || (at >= walk->thread_lo && at < walk->thread_hi)))
+		unwind_stack_careful(&walk->stack);
+	return STEP_ON;
+}
+
+/* The chain of saved base pointers, which generated code mostly keeps. */
+static bool guess_chain(struct unwind_walk *walk, uintptr_t *out_at, uintptr_t *out_pc)
+{
+	struct unwind_regs *regs = &walk->regs;
+	uintptr_t bp = regs->reg[ARCH_BP], pc, next;
+
+	if (!(regs->known >> ARCH_BP & 1) || bp < regs->reg[ARCH_SP] ||
+	    !unwind_stack_read(&walk->stack, bp, &next) ||
+	    !unwind_stack_read(&walk->stack, bp + 8, &pc))
+		return false;
+	if (pc - walk->stack.lo <= walk->stack.last || judge(walk, pc) == NOT_AFTER_CALL)
+		return false;
+	regs->reg[ARCH_BP] = next;
+	*out_at = bp + 8;
+	*out_pc = pc;
+	return true;
+}
+
+/* The nearest word above the stack pointer that can only be a return address. */
+static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t *out_at,
+			 uintptr_t *out_pc)
+{
+	uintptr_t at = ALIGN_UP(walk->regs.reg[ARCH_SP], (uintptr_t)8);
+
+	for (; reach--; at += 8) {
+		uintptr_t word;
+
+		if (!unwind_stack_read(&walk->stack, at, &word))
+			return false;
+		if (judge(walk, word) == AFTER_CALL) {
+			*out_at = at;
+			*out_pc = word;
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum unwind_step guess(struct unwind_walk *walk)
+{
+	uint32_t reach = walk->reach ? walk->reach : walk->exact ? REACH_TOP : REACH;
+	uintptr_t at, pc;
+
+	if (walk->exact && guess_search(walk, 1, &at, &pc)) {
+		/* Interrupted code that has not pushed anything: its base pointer is its caller's. */
+		return stepped(walk, at, pc);
+	}
+	if (guess_chain(walk, &at, &pc) || guess_search(walk, reach, &at, &pc))
+		return stepped(walk, at, pc);
+	return ended(walk, UNWIND_NO_RULE);
+}
+
+enum unwind_step unwind_step_guess(struct unwind_walk *walk)
+{
+	if (!walk->exact && walk->regs.reg[ARCH_PC] == unwind_start_context())
+		return ended(walk, UNWIND_ROOT);
+	if (!walk->guessed && !unwind_guess_enter())
+		return ended(walk, UNWIND_NO_RULE);
+	walk->guessed = true;
+	return guess(walk);
+}
