@@ -481,6 +481,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 		return;
 	}
 	guard_enter();
+	modules_find_own();
 	signals_start(real.sigaction);
 	unwind_start();
 	cpu_start();

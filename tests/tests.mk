@@ -41,7 +41,7 @@ check-unit: $(BUILD)/tests/unit ## unit tests
 $(BUILD)/tests/unit: $(UNIT_OBJ) $(UNIT_LIB_OBJ)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -Wl,--defsym=modules_own_start=0 -Wl,--defsym=modules_own_end=0 -o $@ $^ $(OWN_LIBS) -lm -ldl -lpthread
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(OWN_LIBS) -lm -ldl -lpthread
 
 $(BUILD)/obj/tests/%.o: tests/%.c | $(GEN)
 	$(call say,CC,$<)

@@ -26,6 +26,24 @@ static struct {
 	struct arena arena;
 } self;
 
+uintptr_t modules_own_start, modules_own_size;
+
+/* From the linker: the ELF header at the beginning of this library's image. */
+extern const char __ehdr_start[] HIDDEN;
+
+void modules_find_own(void)
+{
+	const ElfW(Ehdr) *header = (const void *)__ehdr_start;
+	const ElfW(Phdr) *p = (const void *)(__ehdr_start + header->e_phoff);
+
+	for (int i = 0; i < header->e_phnum; i++, p++) {
+		if (p->p_type != PT_LOAD || !(p->p_flags & PF_X))
+			continue;
+		modules_own_start = (uintptr_t)__ehdr_start + p->p_vaddr;
+		modules_own_size = p->p_memsz;
+	}
+}
+
 uint32_t modules_generation(void)
 {
 	return atomic_load_explicit(&self.generation, memory_order_acquire);

@@ -10,6 +10,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "agent/base/attr.h"
+
 struct module_gone {
 	struct module_gone *next; /* newest first */
 	uint32_t generation;	  /* it was mapped in generations up to this one */
@@ -38,12 +40,14 @@ const struct module_gone *modules_gone(void);
 /* Context: child. */
 void modules_child(void);
 
+/* Finds where this library's own code lies; until then nothing is ours. Context: init. */
+void modules_find_own(void);
+
 /* True for a PC inside this library: such frames never appear. Context: any. */
-extern const char modules_own_start[] __attribute__((visibility("hidden")));
-extern const char modules_own_end[] __attribute__((visibility("hidden")));
+extern uintptr_t modules_own_start HIDDEN, modules_own_size HIDDEN; /* written by modules_find_own only */
 static inline int modules_is_own(uintptr_t pc)
 {
-	return pc >= (uintptr_t)modules_own_start && pc < (uintptr_t)modules_own_end;
+	return pc - modules_own_start < modules_own_size;
 }
 
 #endif
