@@ -61,6 +61,11 @@ void unwind_guess_leave(void)
 	atomic_fetch_sub(&self.guessing, 1);
 }
 
+bool unwind_closing(void)
+{
+	return atomic_load_explicit(&self.closing, memory_order_acquire) != 0;
+}
+
 void unwind_before_close(void)
 {
 	atomic_fetch_add(&self.closing, 1);
@@ -103,7 +108,9 @@ static inline bool keep(struct unwind_walk *walk, uintptr_t pc)
 static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rule)
 {
 	struct unwind_regs *regs = &walk->regs;
-	uintptr_t sp = regs->reg[ARCH_SP], cfa, base, pc;
+	uintptr_t sp = regs->reg[ARCH_SP], bp = regs->reg[ARCH_BP], bx = regs->reg[ARCH_RBX];
+	uint32_t known = regs->known;
+	uintptr_t cfa, base, pc;
 	intptr_t bp_at = rule_bp(rule), bx_at = rule_bx(rule);
 
 	switch (rule_kind(rule)) {
@@ -136,20 +143,21 @@ static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rul
 	if (UNLIKELY(!unwind_stack_read(&walk->stack, cfa - 8, &pc)))
 		goto out_of_stack;
 	if (bp_at != RULE_UNSAVED) {
-		if (!unwind_stack_read(&walk->stack, base + (uintptr_t)(bp_at * 8),
-				       &regs->reg[ARCH_BP]))
+		if (!unwind_restore(walk, base + (uintptr_t)(bp_at * 8), &bp))
 			goto out_of_stack;
-		regs->known |= 1u << ARCH_BP;
+		known |= 1u << ARCH_BP;
 	}
 	if (bx_at != RULE_UNSAVED) {
-		if (!unwind_stack_read(&walk->stack, base + (uintptr_t)(bx_at * 8),
-				       &regs->reg[ARCH_RBX]))
+		if (!unwind_restore(walk, base + (uintptr_t)(bx_at * 8), &bx))
 			goto out_of_stack;
-		regs->known |= 1u << ARCH_RBX;
+		known |= 1u << ARCH_RBX;
 	}
 	regs->reg[ARCH_SP] = cfa;
+	regs->reg[ARCH_BP] = bp;
+	regs->reg[ARCH_RBX] = bx;
 	regs->reg[ARCH_PC] = pc;
-	regs->known &= ~(uint32_t)ARCH_KNOWN_LOST;
+	regs->known = known & ~(uint32_t)ARCH_KNOWN_LOST;
+	walk->exact = false;
 	return STEP_ON;
 
 no_register:
@@ -186,14 +194,12 @@ static NOINLINE enum unwind_step step_other(struct unwind_walk *walk, uintptr_t 
 		walk->end = UNWIND_ROOT;
 		return STEP_END;
 	case RULE_SLOW:
-		walk->exact = false;
 		return unwind_step_full(walk, at);
 	case RULE_NONE:
 	case RULE_GAP:
 	case RULE_GAP_CALL:
 		return unwind_step_guess(walk);
 	default:
-		walk->exact = false;
 		if (walk->full)
 			return unwind_step_full(walk, at);
 		return step_elsewhere(walk, rule);
@@ -220,7 +226,7 @@ static enum unwind_step walk_on(struct unwind_walk *walk)
 			walk->end = pc == 0 ? UNWIND_ROOT : UNWIND_NO_RULE;
 			return STEP_END;
 		}
-		rule = LIKELY(!(at >> 48)) ? rule_get(at, walk->generation) : RULE_NONE;
+		rule = LIKELY(at < walk->cached) ? rule_get(at, walk->generation) : RULE_NONE;
 		if (UNLIKELY(rule == RULE_NONE))
 			rule = unwind_rule_of(walk, at);
 		if (UNLIKELY(rule_kind(rule) == RULE_SIGNAL)) {
@@ -233,7 +239,6 @@ static enum unwind_step walk_on(struct unwind_walk *walk)
 				return STEP_END;
 			if (LIKELY(is_quick(walk, rule))) {
 				step = step_quick(walk, rule);
-				walk->exact = false;
 				if (UNLIKELY(step == STEP_END))
 					step = step_other(walk, at, rule);
 			} else {
@@ -255,10 +260,13 @@ static void begin(struct unwind_walk *walk, bool live)
 	walk->switches = 0;
 	walk->exact = true;
 	walk->generation = modules_generation();
+	/* Between an unload and the new generation, cached rules of the old module would be applied to
+	 * one that another thread has loaded in its place. */
+	walk->cached = unwind_closing() ? 0 : (uintptr_t)1 << 48;
 	if (!live)
 		return;
 	if (sp >= walk->thread_lo && sp < walk->thread_hi)
-		unwind_stack_fix(&walk->stack, sp, walk->thread_hi, NULL);
+		unwind_on_own_stack(walk, sp);
 	else
 		unwind_stack_probe(&walk->stack, sp);
 }

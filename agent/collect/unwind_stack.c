@@ -42,13 +42,16 @@ static NOINLINE long probe_pages(uintptr_t from)
 bool unwind_stack_probe(struct unwind_stack *stack, uintptr_t sp)
 {
 	long n = probe_pages(sp);
+	uintptr_t page;
 
 	unwind_stack_fix(stack, 0, 0, NULL);
 	if (n <= 0) {
 		stack->denied = n != -EFAULT;
 		return false;
 	}
-	unwind_stack_fix(stack, sp, ALIGN_DOWN(sp, (uintptr_t)PAGE) + (uintptr_t)n * PAGE, NULL);
+	page = ALIGN_DOWN(sp, (uintptr_t)PAGE);
+	unwind_stack_fix(stack, sp - page < STACK_RED_ZONE ? page : sp - STACK_RED_ZONE,
+			 page + (uintptr_t)n * PAGE, NULL);
 	if (n == PROBE_PAGES)
 		stack->mode = STACK_PROBED;
 	return true;

@@ -46,6 +46,10 @@ static inline void unwind_stack_fix(struct unwind_stack *stack, uintptr_t lo, ui
 	}
 }
 
+/* What lies below the stack pointer of interrupted code and is still its own: the red zone of the
+ * System V ABI. Compilers leave rules there for registers that the epilogue has popped already. */
+enum { STACK_RED_ZONE = 128 };
+
 /* Learns the readable extent that begins at sp. false when there is none or the kernel refuses.
  * One system call, two the first time in a process. */
 bool unwind_stack_probe(struct unwind_stack *stack, uintptr_t sp);

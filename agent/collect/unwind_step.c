@@ -57,8 +57,7 @@ static enum dwarf_result recover(struct unwind_walk *walk, const struct eh_fde *
 
 	switch (row->how[slot]) {
 	case EH_AT_CFA:
-		if (!unwind_stack_read(&walk->stack, cfa + (uintptr_t)(intptr_t)value,
-				       out_value))
+		if (!unwind_restore(walk, cfa + (uintptr_t)(intptr_t)value, out_value))
 			return DWARF_MEMORY;
 		return DWARF_OK;
 	case EH_IS_CFA:
@@ -121,13 +120,15 @@ enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *
 		else
 			known &= ~(1u << reg);
 	}
-	if (value[ARCH_SLOT_SP] <= regs->reg[ARCH_SP])
+	/* Up, or not moved at the end of longjmp, where the new stack pointer is already in place. */
+	if (value[ARCH_SLOT_SP] < regs->reg[ARCH_SP] + !walk->exact)
 		return ended(walk, UNWIND_LOOP);
 	if (row->how[ARCH_SLOT_PC] == EH_SAME)
 		return ended(walk, UNWIND_NO_RULE);
 	for (int slot = 0; slot < ARCH_SLOT_OTHER; slot++)
 		regs->reg[arch_slot_reg[slot]] = value[slot];
 	regs->known = known;
+	walk->exact = false;
 	return STEP_ON;
 }
 
@@ -143,6 +144,19 @@ enum unwind_step unwind_step_full(struct unwind_walk *walk, uintptr_t at)
 	return unwind_step_row(walk, &fde, &row);
 }
 
+void unwind_on_own_stack(struct unwind_walk *walk, uintptr_t sp)
+{
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+	uintptr_t lo = sp - STACK_RED_ZONE;
+
+	/* The red zone is mapped where the kernel or a call has written below it since, or where it is
+	 * on the page of the stack pointer. */
+	if (!(here >= walk->thread_lo && here < lo) && lo < ALIGN_DOWN(sp, (uintptr_t)4096))
+		lo = ALIGN_DOWN(sp, (uintptr_t)4096);
+	unwind_stack_fix(&walk->stack, lo < walk->thread_lo || lo > sp ? walk->thread_lo : lo,
+			 walk->thread_hi, NULL);
+}
+
 bool unwind_switch(struct unwind_walk *walk, uintptr_t sp)
 {
 	if (walk->stack.shift || walk->switches++ >= UNWIND_SWITCHES_MAX || walk->stack.denied)
@@ -152,7 +166,7 @@ bool unwind_switch(struct unwind_walk *walk, uintptr_t sp)
 		return true;
 	}
 	if (sp >= walk->thread_lo && sp < walk->thread_hi) {
-		unwind_stack_fix(&walk->stack, sp, walk->thread_hi, NULL);
+		unwind_on_own_stack(walk, sp);
 		return true;
 	}
 	return unwind_stack_probe(&walk->stack, sp);
@@ -210,11 +224,11 @@ uint64_t unwind_rule_of(struct unwind_walk *walk, uintptr_t at)
 {
 	uint64_t rule = RULE_NONE;
 
-	if (LIKELY(!(at >> 48)))
+	if (LIKELY(at < walk->cached))
 		rule = rule_get(at, walk->generation);
 	if (rule == RULE_NONE) {
 		rule = make_rule(at);
-		if (rule != RULE_NONE)
+		if (rule != RULE_NONE && at < walk->cached)
 			rule_put(at, walk->generation, rule);
 	}
 	return rule;

@@ -28,6 +28,7 @@ struct unwind_walk {
 	struct unwind_regs regs;   /* of the frame at hand */
 	uint32_t n;
 	uint32_t generation;
+	uintptr_t cached; /* PCs below have cached rules: 2^48, or 0 while a module is being unloaded */
 	enum unwind_end end;
 	uint8_t switches; /* times that the walk went to another stack */
 	bool exact;	  /* the PC is one to be executed next, not a return address */
@@ -64,11 +65,25 @@ enum unwind_step unwind_step_guess(struct unwind_walk *walk);
 /* The rule of a PC, from the cache or made. */
 uint64_t unwind_rule_of(struct unwind_walk *walk, uintptr_t at);
 
+/* The walk is on the thread's own stack, at sp. */
+void unwind_on_own_stack(struct unwind_walk *walk, uintptr_t sp);
+
+/* Reads a saved register. Below the stack pointer of interrupted code, where nothing may be readable,
+ * the register was popped already and keeps its value. */
+static inline bool unwind_restore(struct unwind_walk *walk, uintptr_t at, uintptr_t *reg)
+{
+	return unwind_stack_read(&walk->stack, at, reg) ||
+	       (walk->exact && at < walk->regs.reg[ARCH_SP]);
+}
+
 /* Moves to the stack that holds `sp`. */
 bool unwind_switch(struct unwind_walk *walk, uintptr_t sp);
 
 /* Address to which a function started by makecontext returns, 0 when there is no such thing. */
 uintptr_t unwind_start_context(void);
+
+/* True between unwind_before_close and unwind_after_close of any thread. */
+bool unwind_closing(void);
 
 /* After a guess a walk may read tables of a module that nobody uses any more: such a walk keeps
  * dlclose from unmapping until it ends. false while a module is being unloaded. Each true is paired
