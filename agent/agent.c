@@ -325,8 +325,13 @@ static void start_in_parent(void)
 
 	if (!strcmp(options->addr, "off") || !read_token())
 		return;
-	if (open_server(options->addr, &self.server) != 0)
-		return; /* taken: another process is the one that is meant */
+	if (open_server(options->addr, &self.server) != 0) {
+		/* taken: another process is the one that is meant, and nobody could ask us */
+		process_set(PROCESS_OFF, NULL);
+		return;
+	}
+	unwind_start();
+	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);
 	write_port_file();
 	if (create_thread(true) != 0) {
@@ -351,6 +356,8 @@ static void start_in_child(void)
 	if (!strcmp(options->addr, "off"))
 		return;
 	self.started_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	unwind_start();
+	threads_give_altstacks();
 	if (create_thread(false) != 0)
 		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
 }
@@ -475,15 +482,9 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	fmt_buf(self.family, sizeof(self.family), "%d.%lx", sys_getpid(),
 		sys_clock_ns(CLOCK_MONOTONIC));
 	self.started_ns = sys_clock_ns(CLOCK_MONOTONIC);
-	if (stacks_start() != 0 || buckets_start() != 0) {
-		log_line(LOG_ERROR, "no memory for the agent's tables; profiling is off");
-		process_set(PROCESS_OFF, NULL);
-		return;
-	}
 	guard_enter();
 	modules_find_own();
 	signals_start(real.sigaction);
-	unwind_start();
 	cpu_start();
 	altstack_set(options->altstack);
 	threads_notify(cpu_thread_begin, cpu_thread_end, last_application_thread);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/collect/buckets.h"
 
-#include <errno.h>
 
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
@@ -12,9 +11,13 @@
 
 enum { SLOTS_MIN = 1 << 12, BYTES_PER_SLOT = 512 };
 
-static struct {
-	_Atomic(struct bucket *) *slots; /* set once by buckets_start */
+struct slots {
 	size_t mask;
+	_Atomic(struct bucket *) first[];
+};
+
+static struct {
+	_Atomic(struct slots *) slots; /* made by the first sample */
 	struct arena arena;
 	struct {
 		_Atomic(struct bucket *) first;
@@ -22,19 +25,25 @@ static struct {
 	} series[SERIES_N];
 } self;
 
-int buckets_start(void)
+/* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
+ * nothing: what is used is charged through the buckets themselves. */
+static COLD struct slots *make_slots(void)
 {
-	size_t slots = SLOTS_MIN;
+	size_t n = SLOTS_MIN;
+	struct slots *made, *none = NULL;
 
-	if (self.slots)
-		return 0;
-	while (slots * BYTES_PER_SLOT < budget_limit())
-		slots *= 2;
-	self.slots = sys_map(slots * sizeof(*self.slots));
-	if (!self.slots)
-		return -ENOMEM;
-	self.mask = slots - 1;
-	return 0;
+	while (n * BYTES_PER_SLOT < budget_limit())
+		n *= 2;
+	made = sys_map(sizeof(*made) + n * sizeof(made->first[0]));
+	if (!made)
+		return NULL;
+	made->mask = n - 1;
+	/* release: the mask is seen before the address */
+	if (atomic_compare_exchange_strong_explicit(&self.slots, &none, made, memory_order_acq_rel,
+						    memory_order_acquire))
+		return made;
+	sys_unmap(made, sizeof(*made) + n * sizeof(made->first[0]));
+	return none;
 }
 
 static struct bucket *find(struct bucket *from, const struct bucket *to, const struct bucket *like)
@@ -63,14 +72,17 @@ struct bucket *buckets_get(enum series series, const struct stack *stack, uint32
 {
 	const struct bucket like = { .series = (uint32_t)series, .stack = stack, .key = key, .tag = tag };
 	uint64_t hash = ((uintptr_t)stack >> 4) * 0x9e3779b97f4a7c15u;
+	struct slots *slots = atomic_load_explicit(&self.slots, memory_order_acquire);
 	_Atomic(struct bucket *) *slot;
 	struct bucket *first, *found, *fresh;
 
-	if (!self.slots)
+	if (!slots)
+		slots = make_slots();
+	if (!slots)
 		goto full;
 	hash ^= ((uint64_t)series << 56 ^ (uint64_t)key << 28 ^ tag) * 0xff51afd7ed558ccdu;
 	hash ^= hash >> 32;
-	slot = &self.slots[hash & self.mask];
+	slot = &slots->first[hash & slots->mask];
 	first = atomic_load_explicit(slot, memory_order_acquire);
 	found = find(first, NULL, &like);
 	if (found)

@@ -27,9 +27,6 @@ struct bucket {
 	_Atomic int64_t extra[SERIES_VALUES]; /* the series' own use (peaks and the like) */
 };
 
-/* Context: init. 0 or -errno. */
-int buckets_start(void);
-
 /* The bucket of this identity, made if need be; NULL when the budget is spent (counted as
  * STAT_BUCKETS_FULL). Context: signal, hook, agent. */
 struct bucket *buckets_get(enum series series, const struct stack *stack, uint32_t key,

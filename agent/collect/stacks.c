@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/collect/stacks.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "agent/base/arena.h"
@@ -16,9 +15,13 @@ enum {
 	BYTES_PER_SLOT = 512, /* of the budget: about one slot per stack when it is full */
 };
 
-static struct {
-	_Atomic(struct stack *) *slots; /* set once by stacks_start, before the first sample */
+struct slots {
 	size_t mask;
+	_Atomic(struct stack *) first[];
+};
+
+static struct {
+	_Atomic(struct slots *) slots; /* made by the first sample */
 	struct arena arena;
 	_Atomic uint64_t count;
 	/* what a full table answers with: one frame, the mark */
@@ -29,20 +32,25 @@ static struct {
 } self = { .other = { .head = { .depth = 1 }, .pc = FRAME_OTHER } };
 _Static_assert(offsetof(struct stack, pcs) == sizeof(struct stack), "the mark is pcs[0]");
 
-int stacks_start(void)
+/* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
+ * nothing: what is used is charged through the stacks themselves. */
+static COLD struct slots *make_slots(void)
 {
-	size_t slots = SLOTS_MIN;
+	size_t n = SLOTS_MIN;
+	struct slots *made, *none = NULL;
 
-	if (self.slots)
-		return 0;
-	while (slots * BYTES_PER_SLOT < budget_limit())
-		slots *= 2;
-	/* untouched slots cost nothing: only what is used is charged, through the stacks themselves */
-	self.slots = sys_map(slots * sizeof(*self.slots));
-	if (!self.slots)
-		return -ENOMEM;
-	self.mask = slots - 1;
-	return 0;
+	while (n * BYTES_PER_SLOT < budget_limit())
+		n *= 2;
+	made = sys_map(sizeof(*made) + n * sizeof(made->first[0]));
+	if (!made)
+		return NULL;
+	made->mask = n - 1;
+	/* release: the mask is seen before the address */
+	if (atomic_compare_exchange_strong_explicit(&self.slots, &none, made, memory_order_acq_rel,
+						    memory_order_acquire))
+		return made;
+	sys_unmap(made, sizeof(*made) + n * sizeof(made->first[0]));
+	return none;
 }
 
 /* Multiply-and-fold over the PCs; any mixing function would do. */
@@ -71,15 +79,18 @@ static struct stack *find(struct stack *from, const struct stack *to, uint64_t h
 const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t generation)
 {
 	uint64_t hash;
+	struct slots *slots = atomic_load_explicit(&self.slots, memory_order_acquire);
 	_Atomic(struct stack *) *slot;
 	struct stack *first, *found, *fresh = NULL;
 
 	if (depth > FRAMES_MAX + 1)
 		depth = FRAMES_MAX + 1;
-	if (!self.slots)
+	if (!slots)
+		slots = make_slots();
+	if (!slots)
 		goto full;
 	hash = hash_of(pcs, depth, generation);
-	slot = &self.slots[hash & self.mask];
+	slot = &slots->first[hash & slots->mask];
 	first = atomic_load_explicit(slot, memory_order_acquire);
 	found = find(first, NULL, hash, pcs, depth, generation);
 	if (found)

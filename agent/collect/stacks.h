@@ -21,9 +21,6 @@ struct stack {
 	uintptr_t pcs[]; /* leaf first: collect/frames.h */
 };
 
-/* Reserves the hash slots, sized by the budget. 0 or -errno. Context: init. */
-int stacks_start(void);
-
 /* The stored stack equal to these PCs; never NULL. The first `depth` frames, at most FRAMES_MAX.
  * Context: signal, hook, agent. */
 const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t generation);

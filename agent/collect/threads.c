@@ -51,6 +51,7 @@ static struct {
 
 	pthread_key_t key;
 	bool has_key;
+	bool started; /* the agent listens: threads get an altstack */
 	_Atomic int64_t live;	  /* application threads that have not ended; main counts from the start */
 	_Atomic uint64_t created; /* through pthread_create and thrd_create */
 	_Atomic int agents;	  /* our own threads */
@@ -175,7 +176,8 @@ static void bind_self(struct thread *t)
 	tls.stack_hi = t->stack_hi;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST); /* our handler reads bounds only behind `thread` */
 	tls.thread = t;
-	if (self.has_key && pthread_setspecific(self.key, t) == 0)
+	/* without the key its end is noticed later, and nobody would take its altstack away */
+	if (self.has_key && pthread_setspecific(self.key, t) == 0 && self.started)
 		t->altstack = altstack_enter();
 }
 
@@ -213,6 +215,13 @@ void threads_main_stack(uintptr_t top)
 	tls.thread->stack_lo = top - MAIN_STACK_MAX;
 	tls.stack_lo = tls.thread->stack_lo;
 	tls.stack_hi = top;
+}
+
+void threads_give_altstacks(void)
+{
+	self.started = true;
+	if (self.has_key && tls.thread && !tls.thread->altstack)
+		tls.thread->altstack = altstack_enter();
 }
 
 struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size)

@@ -51,6 +51,10 @@ static inline struct thread *threads_self(void)
 	return tls.thread;
 }
 
+/* The agent listens: from now on threads without an alternate signal stack get one, the calling thread
+ * first. Context: init, hook. */
+void threads_give_altstacks(void);
+
 /* pthread_create's and thrd_create's work: `routine`/`arg` are replaced by ours. stack_size: of the new
  * thread's stack, 0 when not known. Returns the block to
  * pass on, NULL when out of memory (then the caller creates the thread untouched, counted).
