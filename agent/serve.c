@@ -179,16 +179,20 @@ static void cpu_values(struct snapshot *s, uint64_t period_ns)
 
 static void cpu_comments(struct answer *a)
 {
-	if (cpu_threads_blocked())
+	uint32_t threads;
+	uint64_t ns = cpu_unseen_ns(false, &threads);
+
+	if (threads)
 		comments_add(&a->comments,
-			     "pprofagent: partial: %u threads are not in this profile because they "
-			     "block signal %d",
-			     cpu_threads_blocked(), atomic_load(&signals_held));
-	if (cpu_threads_refused())
+			     "pprofagent: partial: %.3f s of CPU of %u threads are missing because "
+			     "they block signal %d",
+			     (double)ns / 1e9, threads, atomic_load(&signals_held));
+	ns = cpu_unseen_ns(true, &threads);
+	if (threads)
 		comments_add(&a->comments,
-			     "pprofagent: partial: %u threads are not in this profile because the "
-			     "kernel refused them a timer (RLIMIT_SIGPENDING)",
-			     cpu_threads_refused());
+			     "pprofagent: partial: %.3f s of CPU of %u threads are missing because "
+			     "the kernel refused timers: raise RLIMIT_SIGPENDING (ulimit -i)",
+			     (double)ns / 1e9, threads);
 }
 
 static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)

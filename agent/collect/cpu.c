@@ -30,7 +30,7 @@ static struct {
 	_Atomic uint64_t period_ns;
 	_Atomic int sig;
 	_Atomic int handlers;	   /* handlers at work now */
-	uint32_t blocked, refused; /* threads, at the last look */
+	uint32_t blocked, refused; /* threads without a timer, at the last look */
 	bool returning;		   /* the signal is still to be given back */
 } self;
 
@@ -166,11 +166,15 @@ static void arm(struct thread *t, uint32_t session)
 		return;
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
 	cpu_ns = sys_clock_ns(sys_thread_cpu_clock(tid));
-	if (make_timer(t, tid, cpu_ns))
+	if (make_timer(t, tid, cpu_ns)) {
+		atomic_store(&t->refused, false);
 		return;
+	}
 	atomic_store(&t->timer.account, 0);
-	if (!atomic_exchange(&t->refused, true))
+	if (!atomic_exchange(&t->refused, true)) {
+		t->unseen_from_ns = cpu_ns;
 		stat_add(STAT_CPU_TIMER_FAIL, 1);
+	}
 }
 
 static uint64_t own_mask(void)
@@ -260,6 +264,23 @@ static bool any_pending(int sig)
 	return false;
 }
 
+/* One look at a thread without a timer. */
+static void look_at(struct thread *t, uint32_t session, int sig)
+{
+	bool was_unseen = atomic_load(&t->blocked) || atomic_load(&t->refused);
+	bool now_blocked = blocks(atomic_load(&t->tid), sig);
+
+	atomic_store(&t->blocked, now_blocked);
+	if (!now_blocked)
+		arm(t, session);
+	if (atomic_load(&t->timer.account))
+		return;
+	self.blocked += now_blocked;
+	self.refused += !now_blocked;
+	if (!was_unseen)
+		t->unseen_from_ns = sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid)));
+}
+
 /* Gives every thread a timer that can have one and has none. */
 static void arm_all(void)
 {
@@ -270,22 +291,31 @@ static void arm_all(void)
 	threads_sweep();
 	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
 		struct thread *t = threads_at(i);
-		bool blocked;
 
-		if (atomic_load(&t->state) != THREAD_LIVE)
-			continue;
-		if (!atomic_load(&t->timer.account)) {
-			blocked = blocks(atomic_load(&t->tid), sig);
-			if (blocked && !atomic_exchange(&t->blocked, true))
-				stat_add(STAT_CPU_BLOCKED, 1);
-			if (!blocked)
-				arm(t, session);
-		}
-		if (!atomic_load(&t->timer.account)) {
-			self.blocked += atomic_load(&t->blocked);
-			self.refused += atomic_load(&t->refused);
-		}
+		if (atomic_load(&t->state) == THREAD_LIVE && !atomic_load(&t->timer.account))
+			look_at(t, session, sig);
 	}
+}
+
+uint64_t cpu_unseen_ns(bool refused, uint32_t *out_threads)
+{
+	uint64_t sum = 0;
+
+	*out_threads = 0;
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+		uint64_t now;
+
+		if (atomic_load(&t->state) != THREAD_LIVE || atomic_load(&t->timer.account) ||
+		    !atomic_load(refused ? &t->refused : &t->blocked))
+			continue;
+		now = sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid)));
+		if (now < t->unseen_from_ns + atomic_load(&self.period_ns))
+			continue;
+		sum += now - t->unseen_from_ns;
+		++*out_threads;
+	}
+	return sum;
 }
 
 int cpu_acquire(unsigned hz)
@@ -324,15 +354,13 @@ void cpu_release(void)
 	atomic_store(&self.active, 0);
 	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
 		struct thread *t = threads_at(i);
-		uint64_t cpu_ns;
 
-		if (atomic_load(&t->timer.account) >> 32 != session)
-			continue;
-		/* 0 when the thread is gone: then nothing more is due */
-		cpu_ns = sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid)));
-		settle(t, session, cpu_ns);
 		atomic_store(&t->blocked, false);
 		atomic_store(&t->refused, false);
+		/* the clock is 0 when the thread is gone: then nothing more is due */
+		if (atomic_load(&t->timer.account) >> 32 == session)
+			settle(t, session,
+			       sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid))));
 	}
 	/* handlers that took a sample before it was settled are about to book it */
 	for (int ms = 0; ms < 20 && atomic_load(&self.handlers); ms++)

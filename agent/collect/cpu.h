@@ -32,7 +32,12 @@ uint64_t cpu_period_ns(void);
  * again. Context: agent. */
 bool cpu_tend(void);
 
-/* Threads now without samples: refused timers, blocked signal. Context: agent. */
+/* CPU time that threads used in this session without being sampled, because they block the signal or
+ * (refused) because the kernel gave them no timer; and how many threads used at least a period.
+ * Context: agent. */
+uint64_t cpu_unseen_ns(bool refused, uint32_t *out_threads);
+
+/* Threads now without a timer: blocked signal, refused timers. Context: agent. */
 uint32_t cpu_threads_blocked(void);
 uint32_t cpu_threads_refused(void);
 

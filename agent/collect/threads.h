@@ -33,6 +33,7 @@ struct thread {
 	_Atomic uint32_t tag;	    /* number of this thread for labels, never reused */
 	_Atomic bool blocked;	    /* it blocked our signal when last looked at */
 	_Atomic bool refused;	    /* the kernel refused it a timer in this session */
+	uint64_t unseen_from_ns;    /* its CPU time when it was first found without a timer */
 	struct thread *queue;	    /* next in the queue of ended records */
 	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
