@@ -197,6 +197,12 @@ static void write_port_file(void)
 		sys_close((int)fd);
 }
 
+static bool may_hold_port(void)
+{
+	return process_is_server() || process_is_orphan() || strstr(options->addr, "%p") ||
+	       strchr(options->addr, '-') || strstr(options->addr, ":0");
+}
+
 /* A worker tries for the port again and again: its holder may end. Else it answers on its own
  * abstract socket, through which the holder forwards. */
 static void try_listen(uint64_t now_ns)
@@ -213,7 +219,8 @@ static void try_listen(uint64_t now_ns)
 	if (self.retry_ns > RETRY_LAST_NS)
 		self.retry_ns = RETRY_LAST_NS;
 	self.retry_at_ns = now_ns + self.retry_ns;
-	err = open_server(options->addr, &server);
+	/* while the parent lives the port is its: workers do not race their master for it */
+	err = may_hold_port() ? open_server(options->addr, &server) : -EADDRINUSE;
 	if (!err) {
 		if (self.server)
 			server_close(self.server);
@@ -403,6 +410,7 @@ static void unblock_signal(void)
 static void after_fork(void)
 {
 	unblock_signal();
+	process_forked();
 	stat_add(STAT_FORKS, 1);
 }
 

@@ -12,8 +12,10 @@ static struct {
 	enum process_role role;
 	void (*start)(void);
 	unsigned generation;
-	_Atomic bool server;  /* setsid or daemon was called here or in a forerunner since exec */
+	_Atomic bool server;  /* setsid or daemon was called here, and no fork came after it */
 	uint64_t forked_ns;   /* CLOCK_MONOTONIC of our birth by fork */
+	bool own_session;     /* setsid or daemon was called in this very process */
+	int parent;	      /* the process that forked us, 0 in the exec'ed one */
 } self;
 
 enum process_role process_role(void)
@@ -61,6 +63,7 @@ void process_on_setsid(void)
 	if (self.role != PROCESS_TARGET)
 		return;
 	atomic_store(&self.server, true);
+	self.own_session = true;
 	if (atomic_load(&process_pending) != PENDING_NONE) {
 		atomic_store(&process_pending, PENDING_NOW);
 		process_poke();
@@ -76,7 +79,24 @@ void process_after_fork(void)
 void process_child(void)
 {
 	self.generation++;
+	self.parent = sys_getppid();
+	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	if (self.role == PROCESS_TARGET)
-		atomic_store(&process_pending, self.server ? PENDING_NOW : PENDING_LATER);
+		atomic_store(&process_pending, atomic_load(&self.server) ? PENDING_NOW : PENDING_LATER);
+}
+
+void process_forked(void)
+{
+	atomic_store(&self.server, false);
+}
+
+bool process_is_orphan(void)
+{
+	return self.parent && sys_getppid() != self.parent;
+}
+
+bool process_is_server(void)
+{
+	return self.own_session;
 }

@@ -44,6 +44,13 @@ void process_on_setsid(void);
 /* After fork returned in the child, and after a daemon() that succeeded. Context: hook. */
 void process_after_fork(void);
 
+/* This process has forked: the next fork child after setsid has had its turn. Context: hook. */
+void process_forked(void);
+
+/* The process that forked us is gone; this one called setsid or daemon itself. Context: agent. */
+bool process_is_orphan(void);
+bool process_is_server(void);
+
 /* Forked child: everything here is reset. Context: child. */
 void process_child(void);
 
