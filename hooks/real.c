@@ -20,6 +20,8 @@
 enum { UNRESOLVED, RESOLVING, RESOLVED };
 
 EXPORT const char pprofagent_version[] = VERSION;
+/* Our own, whichever copy's symbol the loader binds the visible name to. */
+extern const char own_version[] __attribute__((alias("pprofagent_version"), visibility("hidden")));
 
 static _Atomic int state;
 static _Atomic int resolver; /* tid while RESOLVING */
@@ -173,5 +175,5 @@ void real_seal(void)
 
 bool real_is_second_copy(void)
 {
-	return dlsym(RTLD_DEFAULT, "pprofagent_version") != pprofagent_version;
+	return dlsym(RTLD_DEFAULT, "pprofagent_version") != own_version;
 }

@@ -19,9 +19,13 @@ static struct {
 	bool say;	      /* descriptor 2 is ours to write to */
 	unsigned waiting;     /* lines for descriptor 2 from before it was */
 	uint64_t next;	      /* lock: lines ever written */
-	uint8_t level_of[LINES]; /* lock */
-	char text[LINES][LINE]; /* lock: a ring */
 } self = { .level = LOG_WARN };
+
+/* self.lock: the ring; apart, so that a process without a line to log has no page for it */
+static struct {
+	uint8_t level;
+	char text[LINE];
+} ring[LINES];
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
 
@@ -44,9 +48,9 @@ void log_open_stderr(bool say)
 {
 	for (uint64_t i = 0; say && i < self.next && i < LINES; i++) {
 		char line[LINE + 1];
-		size_t n = fmt_buf(line, sizeof(line), "%s\n", self.text[i]);
+		size_t n = fmt_buf(line, sizeof(line), "%s\n", ring[i].text);
 
-		if (self.level_of[i] <= self.level)
+		if (ring[i].level <= self.level)
 			sys_write_all(2, line, n);
 	}
 	self.say = say;
@@ -82,8 +86,8 @@ void log_line(enum log_level level, const char *format, ...)
 	spin_lock(&self.lock);
 	if (self.next >= LINES)
 		stat_add(STAT_LOG_LOST, 1);
-	self.level_of[self.next % LINES] = (uint8_t)level;
-	memcpy(self.text[self.next++ % LINES], line, n + 1);
+	ring[self.next % LINES].level = (uint8_t)level;
+	memcpy(ring[self.next++ % LINES].text, line, n + 1);
 	spin_unlock(&self.lock);
 }
 
@@ -98,7 +102,7 @@ int log_dump(struct sink *sink)
 	spin_unlock(&self.lock);
 	for (i = end > LINES ? end - LINES : 0; i < end && !err; i++) {
 		spin_lock(&self.lock);
-		memcpy(line, self.text[i % LINES], LINE);
+		memcpy(line, ring[i % LINES].text, LINE);
 		spin_unlock(&self.lock);
 		err = fmt_sink(sink, "%s\n", line);
 	}
