@@ -539,6 +539,11 @@ void images_trim(void)
 	self.round++;
 }
 
+void images_child(void)
+{
+	self.list = NULL;
+}
+
 size_t images_bytes(void)
 {
 	size_t bytes = 0;

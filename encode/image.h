@@ -60,6 +60,9 @@ void images_sleep(void);
  * not be kept. */
 void images_trim(void);
 
+/* Forgets everything: base/mem.h starts anew in a forked child. Context: child. */
+void images_child(void);
+
 /* Bytes of memory in all cached tables. */
 size_t images_bytes(void);
 

@@ -21,6 +21,7 @@
 #include "agent/collect/frames.h"
 #include "agent/collect/snapshot.h"
 #include "agent/collect/stacks.h"
+#include "encode/buffered.h"
 #include "encode/gzip.h"
 #include "encode/locations.h"
 #include "encode/profile.pb-c.h"
@@ -41,15 +42,12 @@ enum phase {
 	PHASE_DONE
 };
 
-enum { OUT_SIZE = 30 << 10, LABELS_MAX = 2, PER_CLOCK = 64 };
+enum { LABELS_MAX = 2, PER_CLOCK = 64 };
 
-/* Collects what protobuf-c appends byte by byte. */
+/* protobuf-c appends byte by byte. */
 struct out {
 	ProtobufCBuffer base;
-	struct sink *sink;
-	size_t used;
-	int err;
-	uint8_t data[OUT_SIZE];
+	struct buffered buffered;
 };
 
 struct pprof_writer {
@@ -76,33 +74,15 @@ struct pprof_writer {
 	struct out out;
 };
 
-static void out_flush(struct out *out)
-{
-	if (!out->err)
-		out->err = sink_write(out->sink, out->data, out->used);
-	out->used = 0;
-}
-
 static void out_append(ProtobufCBuffer *base, size_t len, const uint8_t *data)
 {
-	struct out *out = CONTAINER_OF(base, struct out, base);
-
-	if (UNLIKELY(len > OUT_SIZE - out->used)) {
-		out_flush(out);
-		if (len > OUT_SIZE) {
-			if (!out->err)
-				out->err = sink_write(out->sink, data, len);
-			return;
-		}
-	}
-	memcpy(out->data + out->used, data, len);
-	out->used += len;
+	buffered_write(&CONTAINER_OF(base, struct out, base)->buffered, data, len);
 }
 
 static int put(struct pprof_writer *w, const profile_msg *message)
 {
 	perftools__profiles__profile__pack_to_buffer(message, &w->out.base);
-	return w->out.err;
+	return w->out.buffered.err;
 }
 
 /* The number of a text, for a message field; a failure is kept in w->err. */
@@ -236,7 +216,8 @@ static int name_location(struct pprof_writer *w, struct location *location)
 	if (!mark && w->symbolize == SYMBOLIZE_NONE) {
 		location->mapping = (int32_t)symbols_mapping_at(w->symbols, location->address,
 								location->generation);
-		return 0;
+		if (location->mapping >= 0)
+			return 0; /* what is in no file nobody else can name */
 	}
 	if (!mark && !symbols_find(w->symbols, location->address, location->generation, &symbol))
 		return -ENOMEM;
@@ -419,9 +400,9 @@ static int step_texts(struct pprof_writer *w)
 	}
 	if (err || w->at < w->texts.n)
 		return err;
-	out_flush(&w->out);
 	w->phase = PHASE_DONE;
-	return w->out.err ? w->out.err : gzip_end(w->gzip);
+	err = buffered_flush(&w->out.buffered);
+	return err ? err : gzip_end(w->gzip);
 }
 
 static int one_step(struct pprof_writer *w)
@@ -473,7 +454,7 @@ struct pprof_writer *pprof_begin(struct sink *sink, const struct profile_desc *d
 		return NULL;
 	}
 	w->out.base.append = out_append;
-	w->out.sink = gzip_sink(w->gzip);
+	buffered_init(&w->out.buffered, gzip_sink(w->gzip));
 	w->err = snapshot->incomplete ? -ENOMEM : 0;
 	w->key_bytes = text(w, "bytes");
 	return w;

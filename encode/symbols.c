@@ -16,6 +16,7 @@
 #include "agent/base/sys.h"
 #include "agent/collect/frames.h"
 #include "agent/collect/modules.h"
+#include "encode/clean.h"
 #include "encode/demangle.h"
 #include "encode/gone.h"
 #include "encode/grow.h"
@@ -88,41 +89,60 @@ static uint64_t main_entry(void)
 	return 0;
 }
 
-static void add_place(struct symbols *s, const struct map *map)
+/* What others see is clean; what opens files is not touched. */
+static const char *clean_copy(struct symbols *s, const char *text)
 {
+	size_t len = strlen(text);
+	char *copy;
+
+	if (clean_span(text, len) == len)
+		return text;
+	copy = pool_alloc(&s->pool, CLEAN_ROOM(len));
+	if (copy)
+		clean_text(copy, text, len);
+	return copy;
+}
+
+static bool add_place(struct symbols *s, const struct map *map)
+{
+	const char *path = clean_copy(s, map->path);
+
+	if (!path)
+		return false;
 	s->places[s->n_places++] = (struct place){
 		.mapping = {
 			.start = map->start,
 			.limit = map->end,
 			.offset = map->offset,
-			.path = map->path,
+			.path = path,
 			.build_id = "",
 			.last_generation = UINT32_MAX,
 		},
 		.map = map,
 	};
 	s->place_of_map[map - s->maps.list] = (uint32_t)s->n_places;
+	return true;
 }
 
 /* Without a piece of its own (code moved to huge pages) the main executable has an empty mapping. */
 static bool add_main(struct symbols *s, uint64_t entry)
 {
 	const struct map *map = maps_find(&s->maps, entry);
-	char path[4096];
+	char path[4096], clean[CLEAN_ROOM(sizeof(path))];
+	size_t len;
 	long n;
 
-	if (map && is_place(map)) {
-		add_place(s, map);
-		return true;
-	}
+	if (map && is_place(map))
+		return add_place(s, map);
 	n = sys_readlink("/proc/thread-self/exe", path, sizeof(path));
 	if (n < 0 || n == (long)sizeof(path))
 		n = 0;
+	len = clean_text(clean, path, (size_t)n);
 	s->places[s->n_places++] = (struct place){
 		.mapping = {
 			.start = map ? map->start : 0,
 			.limit = map ? map->end : 0,
-			.path = pool_text(&s->pool, path, (size_t)n),
+			.path = pool_text(&s->pool, clean, len),
 			.build_id = "",
 			.last_generation = UINT32_MAX,
 		},
@@ -141,20 +161,20 @@ static bool add_gone(struct symbols *s)
 		const struct module_gone *module = s->gone.places[i].module;
 		size_t size = module->build_id_size <= sizeof(module->build_id) ?
 				      module->build_id_size : 0;
-		char *id;
+		const char *id, *path = clean_copy(s, module->path);
 
 		hex[0] = '\0';
 		for (size_t k = 0; k < size; k++)
 			fmt_buf(hex + 2 * k, 3, "%02x", module->build_id[k]);
 		id = pool_text(&s->pool, hex, strlen(hex));
-		if (!id)
+		if (!id || !path)
 			return false;
 		s->places[s->n_places++] = (struct place){
 			.mapping = {
 				.start = module->start,
 				.limit = module->end,
 				.offset = module->offset,
-				.path = module->path,
+				.path = path,
 				.build_id = id,
 				.first_generation = s->gone.places[i].first,
 				.last_generation = s->gone.places[i].last,
@@ -172,8 +192,9 @@ static bool add_places(struct symbols *s, uint64_t entry)
 	if (!s->places || !s->place_of_map || !add_main(s, entry))
 		return false;
 	for (size_t i = 0; i < s->maps.n; i++)
-		if (!s->place_of_map[i] && is_place(&s->maps.list[i]))
-			add_place(s, &s->maps.list[i]);
+		if (!s->place_of_map[i] && is_place(&s->maps.list[i]) &&
+		    !add_place(s, &s->maps.list[i]))
+			return false;
 	s->n_live = s->n_places;
 	return add_gone(s);
 }
@@ -235,6 +256,13 @@ void symbols_trim(void)
 		images_trim();
 }
 
+void symbols_child(void)
+{
+	self.open = 0;
+	self.trim = false;
+	images_child();
+}
+
 size_t symbols_mappings(const struct symbols *s)
 {
 	return s->n_places;
@@ -259,15 +287,17 @@ long symbols_mapping_at(const struct symbols *s, uint64_t address, uint32_t gene
 /* The image of a place; NULL when there is none or memory ran out. */
 static struct image *place_image(struct symbols *s, struct place *place)
 {
-	struct image_key key = { .path = place->mapping.path, .open_as = place->mapping.path };
+	struct image_key key = { 0 };
 
 	if (place->looked)
 		return place->image;
 	if (place->gone) {
+		key.path = key.open_as = place->gone->path;
 		key.inode = place->gone->inode;
 		key.build_id = place->gone->build_id;
 		key.build_id_size = place->mapping.build_id[0] ? place->gone->build_id_size : 0;
 	} else {
+		key.path = key.open_as = place->map->path;
 		key.header = place->map->image;
 		key.inode = place->map->inode;
 		key.major = place->map->major;
@@ -329,8 +359,11 @@ static bool give(struct symbols *s, long place, uint64_t start, bool mangled, st
 		return false;
 	slot = slot_of(s->slots, s->n_slots, place, start);
 	if (!slot->name) {
-		const char *linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
-		const char *name = linkage;
+		const char *linkage = clean_copy(s, s->buf), *name;
+
+		if (linkage == s->buf)
+			linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
+		name = linkage;
 
 		if (!linkage)
 			return false;

@@ -2,9 +2,10 @@
 """An independent reader of pprof profiles, written from the public description of the format and
 sharing nothing with the encoder: standard library only.
 
-    from pprof_decode import Profile, validate
-    profile = Profile.parse(bytes_of_the_answer)    # gzip'ed or plain
-    problems = validate(profile)                    # [] when every rule holds
+    import pprof_decode
+    profile = pprof_decode.parse(bytes_of_the_answer)   # gzip'ed or plain; a Profile
+    pprof_decode.validate(profile)                      # AssertionError when it breaks a rule
+    pprof_decode.problems(profile)                      # the same as a list of sentences
 
 From a shell: pprof_decode.py [--raw|--top] FILE...; exit status 1 if a file breaks a rule.
 """
@@ -438,7 +439,7 @@ def _check_mappings(profile, say, main):
             say(f"{mapping.filename}: two mappings with different flags")
 
 
-def validate(profile, names=True, main=None, now=None):
+def problems(profile, names=True, main=None, now=None):
     """Every rule that pprof, Parca, Pyroscope or OpenTelemetry checks or trips over. Returns the
     problems as sentences, [] when there are none.
 
@@ -446,11 +447,11 @@ def validate(profile, names=True, main=None, now=None):
     main: path of the main executable, compared with the first mapping.
     now: seconds since 1970 to compare time_nanos with; None: the clock, False: not at all.
     """
-    problems = list(profile.problems)
+    found = list(profile.problems)
 
     def say(text):
-        if len(problems) < 50:
-            problems.append(text)
+        if len(found) < 50:
+            found.append(text)
 
     _check_strings(profile, say)
     _check_ids(profile, say)
@@ -474,7 +475,19 @@ def validate(profile, names=True, main=None, now=None):
     for comment in profile.comments:
         if comment.startswith(("#", "executableInfo=")) or not comment:
             say(f"a comment that readers misunderstand: {comment!r}")
-    return problems
+    return found
+
+
+def validate(profile, **options):
+    """Raises AssertionError, with all problems, if a rule is broken. Options as of problems()."""
+    found = problems(profile, **options)
+    if found:
+        raise AssertionError("not a valid profile:\n  " + "\n  ".join(found))
+
+
+def parse(data):
+    """A Profile from the bytes of an answer. Raises Malformed."""
+    return Profile.parse(data)
 
 
 # --- command ---------------------------------------------------------------------------------------
@@ -506,13 +519,13 @@ def main(args):
             _print_raw(profile)
         if "--top" in show:
             _print_top(profile)
-        problems = validate(profile, now=False)
-        for problem in problems:
+        found = problems(profile, now=False)
+        for problem in found:
             print(f"{path}: {problem}")
         print(f"{path}: {len(profile.samples)} samples, {len(profile.locations)} locations, "
               f"{len(profile.functions)} functions, {len(profile.mappings)} mappings: "
-              f"{'valid' if not problems else str(len(problems)) + ' problems'}")
-        status |= bool(problems)
+              f"{'valid' if not found else str(len(found)) + ' problems'}")
+        status |= bool(found)
     return status
 
 
