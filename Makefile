@@ -9,6 +9,7 @@ BINDIR  ?= $(PREFIX)/bin
 MANDIR  ?= $(PREFIX)/share/man
 ARCH    ?= $(shell uname -m)
 CLANG   ?= clang
+OBJCOPY ?= objcopy
 WERROR  ?= -Werror
 V       ?= 0
 
@@ -31,12 +32,13 @@ OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUIL
 	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,--as-needed -Wl,-z,defs -Wl,-z,text \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-z,noseparate-code
 # Static and hidden: the target's own zlib is never disturbed, and libc is the only NEEDED.
-OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a -l:libiberty.a
+OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 
 SRC := $(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c)
 ASM := $(wildcard agent/arch/$(ARCH)/*.S)
 GEN := $(BUILD)/gen/encode/profile.pb-c.c
-OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)
+LIBIBERTY := $(BUILD)/obj/gen/libiberty.o
+OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
 LIB := $(BUILD)/libpprofagent.so
 
 .DELETE_ON_ERROR:
@@ -68,6 +70,14 @@ $(BUILD)/gen/%.pb-c.c: %.proto
 	$(call say,PROTOC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)protoc-c --c_out=$(BUILD)/gen $<
+
+# The three demanglers that we use, with malloc and printf bound to ours: the program's are never called.
+LIBIBERTY_USED := cplus_demangle_v3_components cplus_demangle_print_callback rust_demangle_callback
+$(LIBIBERTY): encode/libiberty.syms
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(LD) -r -o $@.all $(LIBIBERTY_USED:%=-u %) $$($(CC) -print-file-name=libiberty.a)
+	$(Q)$(OBJCOPY) --redefine-syms=$< $(LIBIBERTY_USED:%=--keep-global-symbol=%) $@.all $@
 
 # The version nodes that our symbols carry; which symbols are visible at all is EXPORT's business.
 $(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports

@@ -43,6 +43,13 @@ struct symbol {
 bool symbols_find(struct symbols *symbols, uint64_t address, uint32_t generation,
 		  struct symbol *out);
 
+/* The mapping alone, without reading a symbol table: its index, or -1. */
+long symbols_mapping_at(const struct symbols *symbols, uint64_t address, uint32_t generation);
+
+/* 0 for an address whose code is still mapped, else a number that tells its unloaded module from
+ * all others. Costs nothing while no module was unloaded. */
+uint32_t symbols_gone_at(const struct symbols *symbols, uint64_t address, uint32_t generation);
+
 /* Drops cached tables of modules that are gone or were not used lately. */
 void symbols_trim(void);
 

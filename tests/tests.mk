@@ -71,3 +71,5 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 	$(Q)rustc --edition 2021 -O -g -o $@ $<
 
 -include $(UNIT_OBJ:.o=.d)
+
+-include $(wildcard tests/*/*.mk)

@@ -1,0 +1,554 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "encode/image.h"
+
+#include <string.h>
+#include <zlib.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "encode/symtab.h"
+
+enum source { SOURCE_DEBUG, SOURCE_SYMTAB, SOURCE_DYNSYM, SOURCES };
+enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096, CRC_SIZE_MAX = 256 << 20 };
+
+/* An open file, or one that was open and will be again. */
+struct image_file {
+	struct elf elf;
+	bool known; /* elf is valid, be the file open or not */
+	char *path;
+	uint64_t dev, inode, size;
+	struct timespec mtime;
+};
+
+struct image {
+	struct image *next;
+	char *path;
+	uint64_t inode, major, minor;
+	struct image_file own;	 /* not known: the file is not the one that is mapped, or gone */
+	struct image_file debug; /* separate debug file */
+	struct elf mapped;	 /* where it is mapped; used when own is not known */
+	bool is_mapped;		 /* mapped is valid; such an image is not kept */
+	bool keep;
+	bool loaded;   /* debug and table are set */
+	char *strings; /* copy of the mapped image's strings: it may be unmapped meanwhile */
+	struct symtab table;
+	struct elf_symbols sources[SOURCES];
+	char build_id[2 * ELF_BUILD_ID_MAX + 1];
+	uint64_t used; /* self.round of the last images_get */
+};
+
+static struct {
+	struct image *list;
+	uint64_t round; /* counts images_trim */
+} self;
+
+/* The parts that hold for files and mapped images alike. */
+static const struct elf *best_elf(const struct image *image)
+{
+	return image->own.known ? &image->own.elf : image->is_mapped ? &image->mapped : NULL;
+}
+
+static bool same_stat(const struct image_file *file, const struct stat *st)
+{
+	return file->dev == st->st_dev && file->inode == st->st_ino &&
+	       file->size == (uint64_t)st->st_size && file->mtime.tv_sec == st->st_mtim.tv_sec &&
+	       file->mtime.tv_nsec == st->st_mtim.tv_nsec;
+}
+
+static void file_close(struct image_file *file)
+{
+	if (file->known)
+		elf_close(&file->elf);
+	mem_free(file->path);
+	*file = (struct image_file){ .elf.fd = -1 };
+}
+
+static int file_open(struct image_file *file, const char *path)
+{
+	long fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	int err;
+
+	if (fd < 0)
+		return (int)fd;
+	err = (int)sys_fstat((int)fd, &st);
+	if (err) {
+		sys_close((int)fd);
+		return err;
+	}
+	err = elf_open_file(&file->elf, (int)fd);
+	if (err)
+		return err;
+	file->known = true;
+	file->path = mem_strdup(path);
+	file->dev = st.st_dev;
+	file->inode = st.st_ino;
+	file->size = (uint64_t)st.st_size;
+	file->mtime = st.st_mtim;
+	if (file->path)
+		return 0;
+	file_close(file);
+	return -ENOMEM;
+}
+
+/* Opens it again in a later answer; false if it is another file by now. */
+static bool file_wake(struct image_file *file)
+{
+	struct stat st;
+	long fd;
+
+	if (!file->known)
+		return false;
+	if (file->elf.fd >= 0)
+		return true;
+	fd = sys_open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return false;
+	if (sys_fstat((int)fd, &st) != 0 || !same_stat(file, &st)) {
+		sys_close((int)fd);
+		return false;
+	}
+	file->elf.fd = (int)fd;
+	return true;
+}
+
+static void file_sleep(struct image_file *file)
+{
+	if (file->known && file->elf.fd >= 0) {
+		sys_close(file->elf.fd);
+		file->elf.fd = -1;
+	}
+}
+
+static bool same_loads(const struct elf *a, const struct elf *b)
+{
+	return a->type == b->type && a->n_loads == b->n_loads &&
+	       memcmp(a->loads, b->loads, a->n_loads * sizeof(*a->loads)) == 0;
+}
+
+/* Is this file what is (or was) mapped? */
+static bool believable(const struct image *image, const struct image_file *file,
+		       const struct image_key *key)
+{
+	const uint8_t *id = image->is_mapped ? image->mapped.build_id : key->build_id;
+	size_t size = image->is_mapped ? image->mapped.build_id_size : key->build_id_size;
+
+	if (size || file->elf.build_id_size)
+		return size == file->elf.build_id_size && (size == 0 || !id ||
+		       memcmp(id, file->elf.build_id, size) == 0);
+	if (!key->inode || key->inode != file->inode)
+		return false;
+	return !image->is_mapped || same_loads(&image->mapped, &file->elf);
+}
+
+static bool same_build_id(const struct image *image, const struct elf *elf)
+{
+	char hex[2 * ELF_BUILD_ID_MAX + 1];
+
+	for (size_t i = 0; i < elf->build_id_size; i++)
+		fmt_buf(hex + 2 * i, 3, "%02x", elf->build_id[i]);
+	hex[2 * elf->build_id_size] = '\0';
+	return image->build_id[0] && strcmp(hex, image->build_id) == 0;
+}
+
+static bool same_crc(const struct image_file *file, uint32_t wanted)
+{
+	uint8_t chunk[4096];
+	uLong crc = crc32(0, NULL, 0);
+
+	if (file->size > CRC_SIZE_MAX)
+		return false;
+	for (uint64_t at = 0; at < file->size;) {
+		long n = sys_pread(file->elf.fd, chunk, sizeof(chunk), at);
+
+		if (n <= 0)
+			return false;
+		crc = crc32(crc, chunk, (unsigned)n);
+		at += (uint64_t)n;
+	}
+	return crc == wanted;
+}
+
+static bool try_debug(struct image *image, const char *path, bool has_crc, uint32_t crc)
+{
+	struct image_file *file = &image->debug;
+
+	if (file_open(file, path) != 0)
+		return false;
+	if (file->elf.symtab.n &&
+	    (image->build_id[0] ? same_build_id(image, &file->elf) :
+				  has_crc && same_crc(file, crc)))
+		return true;
+	file_close(file);
+	return false;
+}
+
+static bool find_debug_file(struct image *image)
+{
+	const char *path = image->path;
+	char buf[PATH_MAX_LEN], name[256];
+	const char *slash = strrchr(path, '/');
+	int dir = slash ? (int)(slash - path) : 0;
+	uint32_t crc;
+
+	if (image->build_id[0] && image->build_id[2]) {
+		fmt_buf(buf, sizeof(buf), "/usr/lib/debug/.build-id/%.2s/%s.debug", image->build_id,
+			image->build_id + 2);
+		if (try_debug(image, buf, false, 0))
+			return true;
+	}
+	if (!image->own.known || !slash ||
+	    !elf_debuglink(&image->own.elf, name, sizeof(name), &crc))
+		return false;
+	fmt_buf(buf, sizeof(buf), "%.*s/%s", dir, path, name);
+	if (strcmp(buf, path) != 0 && try_debug(image, buf, true, crc))
+		return true;
+	fmt_buf(buf, sizeof(buf), "%.*s/.debug/%s", dir, path, name);
+	if (try_debug(image, buf, true, crc))
+		return true;
+	fmt_buf(buf, sizeof(buf), "/usr/lib/debug%.*s/%s", dir, path, name);
+	return try_debug(image, buf, true, crc);
+}
+
+/* Reads the strings of a mapped image while it is surely mapped. */
+static int copy_strings(struct image *image)
+{
+	const struct elf_symbols *symbols = &image->mapped.dynsym;
+
+	if (!symbols->n || symbols->strings_size > 64 << 20)
+		return 0;
+	image->strings = mem_alloc(symbols->strings_size + 1);
+	if (!image->strings)
+		return -ENOMEM;
+	if (!elf_read(&image->mapped, symbols->strings, image->strings, symbols->strings_size))
+		memset(image->strings, 0, symbols->strings_size);
+	image->strings[symbols->strings_size] = '\0';
+	return 0;
+}
+
+static void set_base(struct image *image)
+{
+	const struct elf *elf = best_elf(image) ? best_elf(image) : &image->debug.elf;
+	uint64_t base = UINT64_MAX;
+
+	for (size_t i = 0; i < elf->n_loads; i++)
+		if (elf->loads[i].vaddr < base)
+			base = elf->loads[i].vaddr;
+	image->table.base = elf->n_loads ? base : 0;
+}
+
+static int add_source(struct image *image, enum source source, const struct elf *elf,
+		      const struct elf_symbols *symbols)
+{
+	int err;
+
+	if (!symbols->n)
+		return 0;
+	image->sources[source] = *symbols;
+	err = symtab_add(&image->table, elf, symbols, (uint8_t)source);
+	return err == -ENOMEM ? err : 0; /* what a broken table gives up to its end is good */
+}
+
+/* On the first name that is asked for: a mapping list alone needs no symbols. */
+static void load_table(struct image *image)
+{
+	int err = 0;
+
+	image->loaded = true;
+	find_debug_file(image);
+	set_base(image);
+	if (image->debug.known)
+		err = add_source(image, SOURCE_DEBUG, &image->debug.elf, &image->debug.elf.symtab);
+	else if (image->own.known && image->own.elf.symtab.n)
+		err = add_source(image, SOURCE_SYMTAB, &image->own.elf, &image->own.elf.symtab);
+	if (!err && !image->table.n && best_elf(image))
+		err = add_source(image, SOURCE_DYNSYM, best_elf(image), &best_elf(image)->dynsym);
+	if (!err && !image->own.known && image->is_mapped)
+		err = copy_strings(image);
+	symtab_finish(&image->table);
+	if (err) {
+		stat_add(STAT_SYMBOLS_NO_MEMORY, 1);
+		image->keep = false; /* the next answer may have better luck */
+	}
+}
+
+static void set_build_id(struct image *image, const struct image_key *key)
+{
+	const struct elf *elf = best_elf(image);
+	const uint8_t *id = elf ? elf->build_id : key->build_id;
+	size_t size = elf ? elf->build_id_size : key->build_id_size;
+
+	if (!id || size > ELF_BUILD_ID_MAX)
+		return;
+	for (size_t i = 0; i < size; i++)
+		fmt_buf(image->build_id + 2 * i, 3, "%02x", id[i]);
+}
+
+static void image_drop(struct image *image)
+{
+	file_close(&image->own);
+	file_close(&image->debug);
+	if (image->is_mapped)
+		elf_close(&image->mapped);
+	symtab_free(&image->table);
+	mem_free(image->strings);
+	mem_free(image->path);
+	mem_free(image);
+}
+
+static struct image *image_new(const struct image_key *key)
+{
+	struct image *image = mem_zalloc(sizeof(*image));
+	int err = 0;
+
+	if (!image)
+		return NULL;
+	image->own.elf.fd = image->debug.elf.fd = -1;
+	image->path = mem_strdup(key->path);
+	image->inode = key->inode;
+	image->major = key->major;
+	image->minor = key->minor;
+	if (!image->path)
+		err = -ENOMEM;
+	else if (key->header)
+		image->is_mapped = elf_open_memory(&image->mapped, key->header) == 0;
+	if (!err && key->open_as) {
+		err = file_open(&image->own, key->open_as);
+		if (!err && !believable(image, &image->own, key))
+			file_close(&image->own);
+		if (err != -ENOMEM)
+			err = 0;
+	}
+	if (err) {
+		image_drop(image);
+		return NULL;
+	}
+	set_build_id(image, key);
+	image->keep = image->own.known;
+	if (image->own.known && image->is_mapped) {
+		elf_close(&image->mapped); /* the file says the same, and says it for ever */
+		image->is_mapped = false;
+	}
+	return image;
+}
+
+/* Reads just enough to tell images apart: the mapped one's build ID. */
+static bool same_image(const struct image *image, const struct image_key *key,
+		       const struct elf *mapped)
+{
+	const uint8_t *id = mapped ? mapped->build_id : key->build_id;
+	size_t size = mapped ? mapped->build_id_size : key->build_id_size;
+
+	if (!image->keep || strcmp(image->path, key->path) != 0)
+		return false;
+	if (size || image->own.elf.build_id_size)
+		return id && size == image->own.elf.build_id_size &&
+		       memcmp(id, image->own.elf.build_id, size) == 0;
+	return key->inode && image->inode == key->inode && image->major == key->major &&
+	       image->minor == key->minor;
+}
+
+struct image *images_get(const struct image_key *key)
+{
+	struct elf mapped;
+	bool is_mapped = key->header && elf_open_memory(&mapped, key->header) == 0;
+	struct image **link = &self.list, *image;
+
+	while ((image = *link) && !same_image(image, key, is_mapped ? &mapped : NULL))
+		link = &image->next;
+	if (is_mapped)
+		elf_close(&mapped);
+	if (image && !file_wake(&image->own)) {
+		image->keep = false; /* replaced on disk: still right for those who hold it */
+		image = NULL;
+	}
+	if (!image) {
+		image = image_new(key);
+		if (!image)
+			return NULL;
+		image->next = self.list;
+		self.list = image;
+	}
+	image->used = self.round;
+	return image;
+}
+
+const char *image_build_id(const struct image *image)
+{
+	return image->build_id;
+}
+
+bool image_is_elf(const struct image *image)
+{
+	return best_elf(image) || image->debug.known;
+}
+
+bool image_vaddr(const struct image *image, uint64_t offset, uint64_t *out_vaddr)
+{
+	const struct elf *elf = best_elf(image);
+
+	return elf && elf_offset_to_vaddr(elf, offset, out_vaddr);
+}
+
+static long entry_name(struct image *image, const struct symtab_entry *e, char *buf, size_t size)
+{
+	const struct elf_symbols *symbols = &image->sources[e->source];
+	struct image_file *file = e->source == SOURCE_DEBUG ? &image->debug : &image->own;
+	char *at;
+	long n;
+
+	if (image->strings && e->source == SOURCE_DYNSYM) {
+		if (e->name >= symbols->strings_size)
+			return -1;
+		n = (long)strnlen(image->strings + e->name, size - 1);
+		memcpy(buf, image->strings + e->name, (size_t)n);
+		buf[n] = '\0';
+	} else {
+		if (!file_wake(file))
+			return -1;
+		n = elf_string(&file->elf, symbols, e->name, buf, size);
+	}
+	at = n > 0 ? strchr(buf, '@') : NULL; /* version: name@VERSION, name@@VERSION */
+	if (at && at > buf) {
+		*at = '\0';
+		n = at - buf;
+	}
+	return n;
+}
+
+/* The smaller, the more a person would call the function by this name. */
+static unsigned awkwardness(const struct symtab_entry *e, const char *name)
+{
+	unsigned score = 0;
+
+	if (e->binding == STB_LOCAL)
+		score += 1000;
+	if (e->type == STT_NOTYPE)
+		score += 500;
+	if (name[0] == '_')
+		score += name[1] == '_' ? 200 : name[1] == 'Z' || name[1] == 'R' ? 0 : 100;
+	if (e->binding == STB_WEAK)
+		score += 10;
+	return score;
+}
+
+/* Local labels of assemblers, and the marks of ARM's. */
+static bool is_label(const char *name)
+{
+	return name[0] == '$' || (name[0] == '.' && name[1] == 'L');
+}
+
+/* Picks one of several names of an address. */
+static bool best_name(struct image *image, const struct symtab_entry *list, size_t n, char *buf,
+		      size_t size)
+{
+	unsigned best = ~0u, score;
+	char other[512];
+
+	if (n == 1)
+		return entry_name(image, list, buf, size) > 0 && !is_label(buf);
+	for (size_t i = 0; i < n && i < ALIASES_MAX; i++) {
+		if (entry_name(image, &list[i], other, sizeof(other)) <= 0 || is_label(other))
+			continue;
+		score = awkwardness(&list[i], other);
+		if (score > best || (score == best && strcmp(other, buf) >= 0))
+			continue;
+		if (entry_name(image, &list[i], buf, size) > 0)
+			best = score;
+	}
+	return best != ~0u;
+}
+
+static bool find_plt(struct image *image, uint64_t vaddr, char *buf, size_t size,
+		     struct image_name *out)
+{
+	static const char suffix[] = "@plt";
+	long n;
+
+	if (!image->own.known || !image->own.elf.n_plts || !file_wake(&image->own) ||
+	    size <= sizeof(suffix))
+		return false;
+	n = elf_plt_name(&image->own.elf, vaddr, buf, size - sizeof(suffix) + 1, &out->start);
+	if (n <= 0)
+		return false;
+	memcpy(buf + n, suffix, sizeof(suffix));
+	out->named = true;
+	return true;
+}
+
+static bool find_fde(struct image *image, uint64_t vaddr, uint64_t *out_start, uint64_t *out_end)
+{
+	if (image->own.known)
+		return file_wake(&image->own) &&
+		       elf_fde(&image->own.elf, vaddr, out_start, out_end);
+	return image->is_mapped && elf_fde(&image->mapped, vaddr, out_start, out_end);
+}
+
+bool image_find(struct image *image, uint64_t vaddr, char *buf, size_t size,
+		struct image_name *out_name)
+{
+	const struct symtab_entry *first;
+	uint64_t start, end;
+	bool sure, fde;
+	size_t n;
+
+	if (!image->loaded)
+		load_table(image);
+	n = symtab_find(&image->table, vaddr, &first, &sure);
+	if (n && sure && best_name(image, first, n, buf, size)) {
+		*out_name = (struct image_name){ image->table.base + first->start, true };
+		return true;
+	}
+	if (find_plt(image, vaddr, buf, size, out_name))
+		return true;
+	fde = find_fde(image, vaddr, &start, &end);
+	/* a label names the code behind it, but not into the next function */
+	if (n && !sure && (!fde || start <= image->table.base + first->start) &&
+	    best_name(image, first, n, buf, size)) {
+		*out_name = (struct image_name){ image->table.base + first->start, true };
+		return true;
+	}
+	if (!fde)
+		return false;
+	*out_name = (struct image_name){ start, false };
+	return true;
+}
+
+void images_sleep(void)
+{
+	for (struct image *image = self.list; image; image = image->next) {
+		file_sleep(&image->own);
+		file_sleep(&image->debug);
+	}
+}
+
+void images_trim(void)
+{
+	struct image **link = &self.list, *image;
+
+	while ((image = *link)) {
+		if (image->keep && image->used + 1 >= self.round) {
+			link = &image->next;
+			continue;
+		}
+		*link = image->next;
+		image_drop(image);
+	}
+	self.round++;
+}
+
+void images_child(void)
+{
+	self.list = NULL;
+}
+
+size_t images_bytes(void)
+{
+	size_t bytes = 0;
+
+	for (struct image *image = self.list; image; image = image->next)
+		bytes += image->table.room * sizeof(*image->table.list);
+	return bytes;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The distinct addresses and functions of one profile, numbered from 1. Context: agent. */
+#ifndef ENCODE_LOCATIONS_H
+#define ENCODE_LOCATIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct location {
+	uint64_t address;
+	uint32_t generation; /* of a stack that has it; any will do (see gone) */
+	int32_t mapping;     /* index of symbols_mapping(), -1: none; set when it is looked up */
+	uint32_t function;   /* id, 0: none */
+};
+
+struct function {
+	uint32_t name, linkage; /* text numbers */
+};
+
+struct location_slot;
+
+struct locations {
+	struct location *list; /* id - 1 */
+	size_t n, room;
+	struct location_slot *slots;
+	size_t n_slots;
+
+	struct function *functions; /* id - 1 */
+	size_t n_functions, functions_room;
+	uint32_t functions_put; /* how many the writer has written */
+	uint32_t *function_slots;
+	size_t n_function_slots;
+};
+
+/* false when out of memory; locations_free is due in either case. */
+bool locations_init(struct locations *locations);
+void locations_free(struct locations *locations);
+
+/* The id of an address. gone: 0 for code that is mapped now, else the number of the tombstone that it
+ * belongs to, so that two libraries that lay at one address stay apart. 0 when out of memory. */
+uint32_t locations_id(struct locations *locations, uint64_t address, uint32_t gone,
+		      uint32_t generation);
+
+/* The id of a function; new ones get the next number. 0 when out of memory. */
+uint32_t locations_function(struct locations *locations, uint32_t name, uint32_t linkage);
+
+#endif

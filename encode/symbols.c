@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Design: symbols_open reads the mapping list; a mapping's image (encode/image.h) is only looked at
+ * when an address of it turns up. Names are demangled once per function and answer.
+ *
+ * Unloaded modules: an address recorded in generation g belonged to the module that went away first
+ * at or after g, else to what is mapped now. Tombstones of one place and file share one mapping.
+ */
+#include "encode/symbols.h"
+
+#include <elf.h>
+#include <string.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/sys.h"
+#include "agent/collect/frames.h"
+#include "agent/collect/modules.h"
+#include "encode/clean.h"
+#include "encode/demangle.h"
+#include "encode/gone.h"
+#include "encode/grow.h"
+#include "encode/image.h"
+#include "encode/maps.h"
+#include "encode/perfmap.h"
+#include "encode/symbols_from.h"
+
+enum { NAME_SIZE = 64 << 10, FIRST_SLOTS = 256 };
+
+/* One row of symbols_mapping(), and what belongs to it. */
+struct place {
+	struct mapping mapping;
+	const struct map *map;		/* NULL: a tombstone */
+	const struct module_gone *gone; /* NULL: mapped now */
+	struct image *image;
+	bool looked; /* image is set, be it to NULL */
+};
+
+/* A function that was named before in this answer. */
+struct named {
+	uint64_t start; /* run-time address or, without a mapping, of the JIT code */
+	long place;
+	const char *name, *linkage;
+};
+
+struct symbols {
+	struct maps maps;
+	struct place *places;
+	size_t n_places, n_live;
+	uint32_t *place_of_map; /* by number of the map: index of its place + 1, 0: none */
+	struct gone gone;
+	struct perfmap perfmap;
+	bool perfmap_looked;
+	struct named *slots; /* open addressing, by (place, start) */
+	size_t n_slots, n_named;
+	struct pool pool;
+	struct demangle_text text;
+	char *buf; /* NAME_SIZE */
+};
+
+static struct {
+	unsigned open; /* answers at work: nothing may be trimmed under them */
+	bool trim;     /* when the last of them is closed */
+} self;
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+/* Executable memory that a profile shows as a mapping: files, and what the kernel maps. */
+static bool is_place(const struct map *map)
+{
+	return map->inode || map->path[0] == '/' || strcmp(map->path, "[vdso]") == 0 ||
+	       strcmp(map->path, "[vsyscall]") == 0;
+}
+
+/* The address where the kernel started the main executable, 0 if it cannot be read. */
+static uint64_t main_entry(void)
+{
+	uint64_t auxv[64][2];
+	long n = sys_read_file("/proc/thread-self/auxv", auxv, sizeof(auxv));
+
+	for (long i = 0; i < n / (long)sizeof(auxv[0]); i++)
+		if (auxv[i][0] == AT_ENTRY)
+			return auxv[i][1];
+	return 0;
+}
+
+/* What others see is clean; what opens files is not touched. */
+static const char *clean_copy(struct symbols *s, const char *text)
+{
+	size_t len = strlen(text);
+	char *copy;
+
+	if (clean_span(text, len) == len)
+		return text;
+	copy = pool_alloc(&s->pool, CLEAN_ROOM(len));
+	if (copy)
+		clean_text(copy, text, len);
+	return copy;
+}
+
+static bool add_place(struct symbols *s, const struct map *map)
+{
+	const char *path = clean_copy(s, map->path);
+
+	if (!path)
+		return false;
+	s->places[s->n_places++] = (struct place){
+		.mapping = {
+			.start = map->start,
+			.limit = map->end,
+			.offset = map->offset,
+			.path = path,
+			.build_id = "",
+			.last_generation = UINT32_MAX,
+		},
+		.map = map,
+	};
+	s->place_of_map[map - s->maps.list] = (uint32_t)s->n_places;
+	return true;
+}
+
+/* Without a piece of its own (code moved to huge pages) the main executable has an empty mapping. */
+static bool add_main(struct symbols *s, uint64_t entry)
+{
+	const struct map *map = maps_find(&s->maps, entry);
+	char path[4096], clean[CLEAN_ROOM(sizeof(path))];
+	size_t len;
+	long n;
+
+	if (map && is_place(map))
+		return add_place(s, map);
+	n = sys_readlink("/proc/thread-self/exe", path, sizeof(path));
+	if (n < 0 || n == (long)sizeof(path))
+		n = 0;
+	len = clean_text(clean, path, (size_t)n);
+	s->places[s->n_places++] = (struct place){
+		.mapping = {
+			.start = map ? map->start : 0,
+			.limit = map ? map->end : 0,
+			.path = pool_text(&s->pool, clean, len),
+			.build_id = "",
+			.last_generation = UINT32_MAX,
+		},
+		.looked = true,
+	};
+	if (map)
+		s->place_of_map[map - s->maps.list] = (uint32_t)s->n_places;
+	return s->places[0].mapping.path != NULL;
+}
+
+static bool add_gone(struct symbols *s)
+{
+	char hex[2 * sizeof(((struct module_gone *)NULL)->build_id) + 1];
+
+	for (size_t i = 0; i < s->gone.n_places; i++) {
+		const struct module_gone *module = s->gone.places[i].module;
+		size_t size = module->build_id_size <= sizeof(module->build_id) ?
+				      module->build_id_size : 0;
+		const char *id, *path = clean_copy(s, module->path);
+
+		hex[0] = '\0';
+		for (size_t k = 0; k < size; k++)
+			fmt_buf(hex + 2 * k, 3, "%02x", module->build_id[k]);
+		id = pool_text(&s->pool, hex, strlen(hex));
+		if (!id || !path)
+			return false;
+		s->places[s->n_places++] = (struct place){
+			.mapping = {
+				.start = module->start,
+				.limit = module->end,
+				.offset = module->offset,
+				.path = path,
+				.build_id = id,
+				.first_generation = s->gone.places[i].first,
+				.last_generation = s->gone.places[i].last,
+			},
+			.gone = module,
+		};
+	}
+	return true;
+}
+
+static bool add_places(struct symbols *s, uint64_t entry)
+{
+	s->places = mem_alloc((s->maps.n + s->gone.n_places + 1) * sizeof(*s->places));
+	s->place_of_map = mem_zalloc((s->maps.n + 1) * sizeof(*s->place_of_map));
+	if (!s->places || !s->place_of_map || !add_main(s, entry))
+		return false;
+	for (size_t i = 0; i < s->maps.n; i++)
+		if (!s->place_of_map[i] && is_place(&s->maps.list[i]) &&
+		    !add_place(s, &s->maps.list[i]))
+			return false;
+	s->n_live = s->n_places;
+	return add_gone(s);
+}
+
+struct symbols *symbols_open_from(const struct symbols_source *source)
+{
+	struct symbols *s = mem_zalloc(sizeof(*s));
+	int err;
+
+	if (!s)
+		return NULL;
+	self.open++;
+	s->perfmap.fd = -1;
+	s->buf = mem_alloc(NAME_SIZE);
+	s->n_slots = FIRST_SLOTS;
+	s->slots = mem_zalloc(s->n_slots * sizeof(*s->slots));
+	err = source->maps ? maps_parse(&s->maps, source->maps, source->maps_size) :
+				   maps_read(&s->maps);
+	if (!err && s->buf && s->slots && gone_read(&s->gone, source->gone) &&
+	    add_places(s, source->entry))
+		return s;
+	symbols_close(s);
+	return NULL;
+}
+
+struct symbols *symbols_open(void)
+{
+	struct symbols_source source = { .entry = main_entry(), .gone = modules_gone() };
+
+	return symbols_open_from(&source);
+}
+
+void symbols_close(struct symbols *s)
+{
+	if (!s)
+		return;
+	images_sleep();
+	perfmap_close(&s->perfmap);
+	maps_free(&s->maps);
+	gone_free(&s->gone);
+	pool_drop(&s->pool);
+	demangle_free(&s->text);
+	mem_free(s->places);
+	mem_free(s->place_of_map);
+	mem_free(s->slots);
+	mem_free(s->buf);
+	mem_free(s);
+	if (--self.open == 0 && self.trim) {
+		self.trim = false;
+		images_trim();
+	}
+}
+
+void symbols_trim(void)
+{
+	if (self.open)
+		self.trim = true;
+	else
+		images_trim();
+}
+
+void symbols_child(void)
+{
+	self.open = 0;
+	self.trim = false;
+	images_child();
+}
+
+size_t symbols_mappings(const struct symbols *s)
+{
+	return s->n_places;
+}
+
+uint32_t symbols_gone_at(const struct symbols *s, uint64_t address, uint32_t generation)
+{
+	return gone_find(&s->gone, address, generation);
+}
+
+long symbols_mapping_at(const struct symbols *s, uint64_t address, uint32_t generation)
+{
+	uint32_t gone = gone_find(&s->gone, address, generation);
+	const struct map *map;
+
+	if (gone)
+		return (long)(s->n_live + gone - 1);
+	map = maps_find(&s->maps, address);
+	return map ? (long)s->place_of_map[map - s->maps.list] - 1 : -1;
+}
+
+/* The image of a place; NULL when there is none or memory ran out. */
+static struct image *place_image(struct symbols *s, struct place *place)
+{
+	struct image_key key = { 0 };
+
+	if (place->looked)
+		return place->image;
+	if (place->gone) {
+		key.path = key.open_as = place->gone->path;
+		key.inode = place->gone->inode;
+		key.build_id = place->gone->build_id;
+		key.build_id_size = place->mapping.build_id[0] ? place->gone->build_id_size : 0;
+	} else {
+		key.path = key.open_as = place->map->path;
+		key.header = place->map->image;
+		key.inode = place->map->inode;
+		key.major = place->map->major;
+		key.minor = place->map->minor;
+		if (place == &s->places[0])
+			key.open_as = "/proc/thread-self/exe";
+		else if (place->map->path[0] == '[')
+			key.open_as = NULL;
+	}
+	place->image = images_get(&key);
+	place->looked = true;
+	if (place->image && !place->gone) {
+		const char *id = image_build_id(place->image);
+		const char *copy = pool_text(&s->pool, id, strlen(id));
+
+		place->mapping.build_id = copy ? copy : "";
+	}
+	return place->image;
+}
+
+const struct mapping *symbols_mapping(const struct symbols *s, size_t i)
+{
+	/* the build ID is read on the first look */
+	place_image((struct symbols *)(uintptr_t)s, &s->places[i]);
+	return &s->places[i].mapping;
+}
+
+static struct named *slot_of(struct named *slots, size_t n, long place, uint64_t start)
+{
+	size_t i = grow_hash(start + ((uint64_t)place << 48)) & (n - 1);
+
+	while (slots[i].name && (slots[i].start != start || slots[i].place != place))
+		i = (i + 1) & (n - 1);
+	return &slots[i];
+}
+
+static bool slots_double(struct symbols *s)
+{
+	size_t n = s->n_slots * 2;
+	struct named *slots = mem_zalloc(n * sizeof(*slots));
+
+	if (!slots)
+		return false;
+	for (size_t i = 0; i < s->n_slots; i++)
+		if (s->slots[i].name)
+			*slot_of(slots, n, s->slots[i].place, s->slots[i].start) = s->slots[i];
+	mem_free(s->slots);
+	s->slots = slots;
+	s->n_slots = n;
+	return true;
+}
+
+/* Remembers and hands out the name in s->buf of the function at `start`. */
+static bool give(struct symbols *s, long place, uint64_t start, bool mangled, struct symbol *out)
+{
+	struct named *slot;
+
+	if (s->n_named * 2 >= s->n_slots && !slots_double(s))
+		return false;
+	slot = slot_of(s->slots, s->n_slots, place, start);
+	if (!slot->name) {
+		const char *linkage = clean_copy(s, s->buf), *name;
+
+		if (linkage == s->buf)
+			linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
+		name = linkage;
+
+		if (!linkage)
+			return false;
+		if (mangled) {
+			if (!demangle(&s->text, linkage))
+				return false;
+			if (strcmp(s->text.text, linkage) != 0)
+				name = pool_text(&s->pool, s->text.text, s->text.len);
+			if (!name)
+				return false;
+		}
+		*slot = (struct named){ start, place, name, linkage };
+		s->n_named++;
+	}
+	*out = (struct symbol){ place, slot->name, slot->linkage, start };
+	return true;
+}
+
+static bool find_jit(struct symbols *s, uint64_t address, uint64_t *out_start)
+{
+	if (!s->perfmap_looked) {
+		s->perfmap_looked = true;
+		if (perfmap_open(&s->perfmap) != 0)
+			s->perfmap.fd = -1;
+	}
+	return s->perfmap.fd >= 0 &&
+	       perfmap_find(&s->perfmap, address, s->buf, NAME_SIZE, out_start) > 0;
+}
+
+/* The three system calls of the fixed page; Linux gives them these places for ever. */
+static bool find_vsyscall(struct symbols *s, long place, uint64_t address, struct symbol *out)
+{
+	static const char *const names[] = { "gettimeofday", "time", "getcpu" };
+	uint64_t in = address - s->places[place].mapping.start;
+
+	fmt_buf(s->buf, NAME_SIZE, "%s", in / 1024 < 3 ? names[in / 1024] : "[vsyscall]");
+	return give(s, place, address - in % 1024, false, out);
+}
+
+/* Code outside of any file, or which its file does not name. */
+static bool find_elsewhere(struct symbols *s, long place, uint64_t address, struct symbol *out)
+{
+	const struct map *map = place < 0 ? maps_find(&s->maps, address) : NULL;
+	uint64_t start;
+
+	if (find_jit(s, address, &start))
+		return give(s, place, start, true, out);
+	if (place >= 0) /* a file that is no ELF image: memory of a JIT compiler */
+		fmt_buf(s->buf, NAME_SIZE, "[%s]", base_name(s->places[place].mapping.path));
+	else
+		fmt_buf(s->buf, NAME_SIZE, "%s", !map ? "[unmapped]" : map->path[0] ? map->path :
+										  "[anon]");
+	if (!give(s, place, map ? map->start : 0, false, out))
+		return false;
+	out->start = 0;
+	return true;
+}
+
+static bool find_in_image(struct symbols *s, long index, uint64_t address, struct symbol *out)
+{
+	struct place *place = &s->places[index];
+	struct image *image = place_image(s, place);
+	const char *base = base_name(place->mapping.path);
+	struct image_name found;
+	uint64_t vaddr, start;
+
+	if (!image)
+		return false;
+	if (!image_vaddr(image, address - place->mapping.start + place->mapping.offset, &vaddr)) {
+		if (!image_is_elf(image))
+			return find_elsewhere(s, index, address, out);
+		vaddr = address - place->mapping.start + place->mapping.offset;
+		found.start = 0;
+	} else if (image_find(image, vaddr, s->buf, NAME_SIZE, &found)) {
+		if (found.named)
+			return give(s, index, address - (vaddr - found.start), true, out);
+	} else {
+		found.start = 0;
+	}
+	if (find_jit(s, address, &start))
+		return give(s, index, start, true, out);
+	if (found.start) {
+		fmt_buf(s->buf, NAME_SIZE, "%s@0x%lx", base, (unsigned long)found.start);
+		return give(s, index, address - (vaddr - found.start), false, out);
+	}
+	fmt_buf(s->buf, NAME_SIZE, "%s+0x%lx", base, (unsigned long)vaddr);
+	if (!give(s, index, address, false, out))
+		return false;
+	out->start = 0;
+	return true;
+}
+
+bool symbols_find(struct symbols *s, uint64_t address, uint32_t generation, struct symbol *out)
+{
+	const char *mark = address < FRAME_MARKS ? frame_mark_name((uintptr_t)address) : NULL;
+	long place;
+
+	if (mark) {
+		*out = (struct symbol){ -1, mark, mark, 0 };
+		return true;
+	}
+	place = symbols_mapping_at(s, address, generation);
+	if (place < 0 || !s->places[place].mapping.path[0])
+		return find_elsewhere(s, place, address, out);
+	if (strcmp(s->places[place].mapping.path, "[vsyscall]") == 0)
+		return find_vsyscall(s, place, address, out);
+	if (!s->places[place].map && !s->places[place].gone)
+		return find_elsewhere(s, place, address, out);
+	return find_in_image(s, place, address, out);
+}

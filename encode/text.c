@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Design: records come out of a heap, largest first, one at a time, so that no step has to sort a
+ * million of them. '@' lines carry return addresses, because their readers subtract 1 from each;
+ * stored PCs lie inside the call, hence the +1.
+ *
+ * Frame lines are laid out as Go's text/tabwriter does with cells of at least 1 column, tab stops of 8
+ * and 1 column between: a column is as wide as its widest cell in neighbouring lines that have it.
+ */
+#include "encode/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/sys.h"
+#include "agent/collect/frames.h"
+#include "agent/collect/snapshot.h"
+#include "agent/collect/stacks.h"
+#include "encode/buffered.h"
+#include "encode/grow.h"
+#include "encode/symbols.h"
+
+enum { TAB = 8, PADDING = 1, ADDRESS_SIZE = 24 };
+
+/* Column 0 is "#". A line without a file has its function as the last cell, which is no column. */
+struct frame_line {
+	uint64_t pc;
+	struct symbol symbol;
+	const char *file; /* NULL: unknown */
+	size_t address_width, name_width;
+	size_t address_column, name_column; /* widths of the columns, padding included; 0: none */
+};
+
+struct text_writer {
+	enum text_form form;
+	const char *name, *unit, *trailer;
+	const struct snapshot *snapshot;
+	struct symbols *symbols;
+	struct buffered out;
+	const struct sample **heap; /* the next record is heap[0] */
+	size_t left;
+	struct frame_line *lines;
+	size_t lines_room;
+	bool begun, done;
+	int err;
+};
+
+/* The number that records are ordered by: each form has its own. */
+static int64_t weight(const struct text_writer *w, const struct sample *sample)
+{
+	return sample->value[w->form == TEXT_COUNT ? 0 : w->form == TEXT_HEAP ? 3 : 1];
+}
+
+/* Order of the '@' lines as texts. */
+static int compare_stacks(const struct stack *a, const struct stack *b)
+{
+	char x[ADDRESS_SIZE], y[ADDRESS_SIZE];
+
+	for (uint32_t i = 0; i < a->depth && i < b->depth; i++) {
+		if (a->pcs[i] == b->pcs[i])
+			continue;
+		fmt_buf(x, sizeof(x), "%lx", (unsigned long)a->pcs[i] + 1);
+		fmt_buf(y, sizeof(y), "%lx", (unsigned long)b->pcs[i] + 1);
+		return strcmp(x, y);
+	}
+	return a->depth < b->depth ? -1 : a->depth > b->depth;
+}
+
+static bool before(const struct text_writer *w, const struct sample *a, const struct sample *b)
+{
+	int64_t x = weight(w, a), y = weight(w, b);
+
+	if (x != y)
+		return x > y;
+	x = compare_stacks(a->stack, b->stack);
+	return x ? x < 0 : a < b;
+}
+
+static void sift_down(struct text_writer *w, size_t i)
+{
+	const struct sample *e = w->heap[i];
+
+	for (size_t child; (child = 2 * i + 1) < w->left; i = child) {
+		if (child + 1 < w->left && before(w, w->heap[child + 1], w->heap[child]))
+			child++;
+		if (!before(w, w->heap[child], e))
+			break;
+		w->heap[i] = w->heap[child];
+	}
+	w->heap[i] = e;
+}
+
+static const struct sample *next_record(struct text_writer *w)
+{
+	const struct sample *top = w->heap[0];
+
+	w->heap[0] = w->heap[--w->left];
+	if (w->left)
+		sift_down(w, 0);
+	return top;
+}
+
+static int put_header(struct text_writer *w)
+{
+	int64_t sum[SERIES_VALUES] = { 0 };
+	struct sink *out = &w->out.sink;
+
+	for (size_t i = 0; i < w->snapshot->n; i++)
+		for (int v = 0; v < SERIES_VALUES; v++)
+			sum[v] += w->snapshot->samples[i].value[v];
+	switch (w->form) {
+	case TEXT_COUNT:
+		return fmt_sink(out, "%s profile: total %ld\n", w->name, (long)sum[0]);
+	case TEXT_HEAP:
+		/* With two equal pairs of numbers, readers would take it for another form. */
+		if (sum[1] == sum[3])
+			sum[1]++;
+		return fmt_sink(out, "heap profile: %ld: %ld [%ld: %ld] @ %s\n", (long)sum[2],
+				(long)sum[3], (long)sum[0], (long)sum[1], w->unit);
+	case TEXT_CONTENTION:
+		return fmt_sink(out, "--- %s:\ncycles/second=1000000000\n%s",
+				strcmp(w->name, "block") == 0 ? "contention" : w->name,
+				strcmp(w->name, "mutex") == 0 ? "sampling period=1\n" : "");
+	}
+	return 0;
+}
+
+static int put_record_line(struct text_writer *w, const struct sample *sample)
+{
+	const int64_t *v = sample->value;
+	const struct stack *stack = sample->stack;
+	struct sink *out = &w->out.sink;
+	int err = 0;
+
+	switch (w->form) {
+	case TEXT_COUNT:
+		err = fmt_sink(out, "%ld @", (long)v[0]);
+		break;
+	case TEXT_HEAP:
+		err = fmt_sink(out, "%ld: %ld [%ld: %ld] @", (long)v[2], (long)v[3], (long)v[0],
+			       (long)v[1]);
+		break;
+	case TEXT_CONTENTION:
+		err = fmt_sink(out, "%ld %ld @", (long)v[1], (long)v[0]);
+		break;
+	}
+	for (uint32_t i = 0; !err && i < stack->depth; i++)
+		err = fmt_sink(out, " 0x%lx", (unsigned long)stack->pcs[i] + 1);
+	if (!err && stack->depth == 0) /* a line without an address is malformed */
+		err = fmt_sink(out, " 0x%x", FRAME_UNKNOWN_ROOT + 1);
+	return err ? err : sink_text(out, "\n");
+}
+
+/* Columns on the screen: code points, as Go counts them. Names are valid UTF-8. */
+static size_t width_of(const char *text)
+{
+	size_t width = 0;
+
+	for (; *text; text++)
+		width += ((unsigned char)*text & 0xc0) != 0x80;
+	return width;
+}
+
+static bool describe(struct text_writer *w, const struct stack *stack, uint32_t i)
+{
+	struct frame_line *line = &w->lines[i];
+	char buf[ADDRESS_SIZE];
+
+	*line = (struct frame_line){ .pc = stack->pcs[i] };
+	if (!symbols_find(w->symbols, line->pc, stack->generation, &line->symbol))
+		return false;
+	if (line->symbol.mapping >= 0)
+		line->file =
+			symbols_mapping(w->symbols, (size_t)line->symbol.mapping)->path;
+	line->address_width = fmt_buf(buf, sizeof(buf), "0x%lx", (unsigned long)line->pc);
+	line->name_width = width_of(line->symbol.name);
+	if (line->symbol.start)
+		line->name_width += fmt_buf(buf, sizeof(buf), "+0x%lx",
+					    (unsigned long)(line->pc - line->symbol.start));
+	return true;
+}
+
+/* Every line has an address column; runs of lines with a file have a name column. */
+static void lay_out(struct frame_line *lines, uint32_t n)
+{
+	size_t address = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (lines[i].address_width > address)
+			address = lines[i].address_width;
+	for (uint32_t i = 0; i < n;) {
+		size_t name = 0;
+		uint32_t end = i;
+
+		for (; end < n && lines[end].file; end++)
+			if (lines[end].name_width > name)
+				name = lines[end].name_width;
+		for (uint32_t k = i; k < end; k++)
+			lines[k].name_column = name + PADDING;
+		i = end + 1;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		lines[i].address_column = address + PADDING;
+}
+
+/* The tabs behind a cell of `width` in a column that is `column` wide. */
+static int put_tabs(struct text_writer *w, size_t width, size_t column)
+{
+	size_t stop = (column + TAB - 1) / TAB * TAB;
+	int err = 0;
+
+	for (size_t n = (stop - width + TAB - 1) / TAB; !err && n > 0; n--)
+		err = sink_text(&w->out.sink, "\t");
+	return err;
+}
+
+static int put_line(struct text_writer *w, const struct frame_line *line)
+{
+	struct sink *out = &w->out.sink;
+	int err = fmt_sink(out, "#\t0x%lx", (unsigned long)line->pc);
+
+	if (!err)
+		err = put_tabs(w, line->address_width, line->address_column);
+	if (!err)
+		err = sink_text(out, line->symbol.name);
+	if (!err && line->symbol.start)
+		err = fmt_sink(out, "+0x%lx", (unsigned long)(line->pc - line->symbol.start));
+	if (!err && line->file) {
+		err = put_tabs(w, line->name_width, line->name_column);
+		if (!err)
+			err = sink_text(out, line->file);
+	}
+	return err ? err : sink_text(out, "\n");
+}
+
+static int put_record(struct text_writer *w, const struct sample *sample)
+{
+	const struct stack *stack = sample->stack;
+	int err = put_record_line(w, sample);
+
+	if (!grow_room(&w->lines, &w->lines_room, stack->depth, sizeof(*w->lines)))
+		return -ENOMEM;
+	for (uint32_t i = 0; i < stack->depth; i++)
+		if (!describe(w, stack, i))
+			return -ENOMEM;
+	lay_out(w->lines, stack->depth);
+	for (uint32_t i = 0; !err && i < stack->depth; i++)
+		err = put_line(w, &w->lines[i]);
+	return err ? err : sink_text(&w->out.sink, "\n");
+}
+
+struct text_writer *text_begin(struct sink *sink, enum text_form form, const char *name,
+			       const char *unit, const struct snapshot *snapshot,
+			       const char *trailer)
+{
+	struct text_writer *w = mem_zalloc(sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->form = form;
+	w->name = name;
+	w->unit = unit;
+	w->trailer = trailer;
+	w->snapshot = snapshot;
+	buffered_init(&w->out, sink);
+	w->symbols = symbols_open();
+	w->heap = mem_alloc((snapshot->n + 1) * sizeof(*w->heap));
+	if (!w->symbols || !w->heap) {
+		text_drop(w);
+		return NULL;
+	}
+	for (; w->left < snapshot->n; w->left++)
+		w->heap[w->left] = &snapshot->samples[w->left];
+	for (size_t i = w->left / 2; i-- > 0;)
+		sift_down(w, i);
+	w->err = snapshot->incomplete ? -ENOMEM : 0;
+	return w;
+}
+
+static int one_step(struct text_writer *w)
+{
+	int err = 0;
+
+	if (!w->begun) {
+		w->begun = true;
+		return put_header(w);
+	}
+	if (w->left)
+		return put_record(w, next_record(w));
+	if (w->trailer)
+		err = sink_text(&w->out.sink, w->trailer);
+	w->done = true;
+	return err ? err : buffered_flush(&w->out);
+}
+
+int text_step(struct text_writer *w, uint64_t budget_ns)
+{
+	uint64_t start = sys_clock_ns(CLOCK_MONOTONIC);
+
+	while (!w->err && !w->done) {
+		w->err = one_step(w);
+		if (sys_clock_ns(CLOCK_MONOTONIC) - start >= budget_ns)
+			break;
+	}
+	return w->err ? w->err : !w->done;
+}
+
+void text_drop(struct text_writer *w)
+{
+	if (!w)
+		return;
+	symbols_close(w->symbols);
+	mem_free(w->heap);
+	mem_free(w->lines);
+	mem_free(w);
+}
