@@ -6,7 +6,7 @@
 
 struct arena_chunk {
 	_Atomic size_t used; /* may run past ARENA_CHUNK: then the chunk is full */
-	char pad[8];
+	char pad[56]; /* blocks of 64 n bytes, in an arena that has no others, start cache lines */
 	char data[];
 };
 
@@ -36,6 +36,13 @@ void *arena_alloc(struct arena *arena, size_t size)
 							     memory_order_acquire))
 			budget_unmap(fresh, ARENA_CHUNK);
 	}
+}
+
+bool arena_reserve(struct arena *arena)
+{
+	if (!atomic_load_explicit(&arena->chunk, memory_order_relaxed))
+		atomic_store_explicit(&arena->chunk, budget_map(ARENA_CHUNK), memory_order_release);
+	return atomic_load_explicit(&arena->chunk, memory_order_relaxed) != NULL;
 }
 
 size_t arena_bytes(const struct arena *arena)
