@@ -54,7 +54,7 @@ _Static_assert(sizeof(struct group) == 256, "whole cache lines: see base/arena.c
 
 struct level {
 	uint32_t mask;		/* number of sets - 1 */
-	_Atomic uint32_t groups; /* in all its chains */
+	_Atomic uint32_t groups; /* added to its chains */
 	_Atomic(struct group *) set[];
 };
 
@@ -68,6 +68,9 @@ static struct {
 	_Atomic(struct group *) set[LEVEL0_SETS];
 } level0 = { .head = { .mask = LEVEL0_SETS - 1 } };
 
+/* One group for each of them: whatever becomes of the budget, every address has seven places. */
+static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64)));
+
 _Atomic(struct live_filter *) livemap_filter = &filter0.head;
 
 static struct {
@@ -77,8 +80,7 @@ static struct {
 	_Atomic(struct level *) level[LEVELS];
 	_Atomic unsigned levels;
 	_Atomic int growing; /* a thread is making a level or a filter */
-	_Atomic uint32_t groups;
-
+	_Atomic uint32_t groups; /* in all levels */
 	_Atomic(struct live_filter *) next; /* being filled, or NULL */
 } self = { .level = { &level0.head }, .levels = 1, .limit = SIZE_MAX };
 
@@ -95,7 +97,8 @@ size_t livemap_bytes(void)
 int livemap_start(size_t limit)
 {
 	self.limit = limit;
-	/* the arena's first chunk: room for 7,000 entries whatever else happens */
+	for (int i = 0; i < LEVEL0_SETS; i++)
+		atomic_store_explicit(&level0.set[i], &groups0[i], memory_order_release);
 	return arena_reserve(&self.arena) ? 0 : -ENOMEM;
 }
 
@@ -343,7 +346,7 @@ static void copy_step(struct live_filter *next)
 	}
 }
 
-/* Called after a group was added. A level is made when the newest one has more than 1.5 groups a set,
+/* Called after a group was added. A level is made when as many groups were added to the newest one as it has sets,
  * a filter when there is a group (about four entries) for 32 of its bits. */
 static void grow(void)
 {
@@ -354,7 +357,7 @@ static void grow(void)
 	uint32_t groups = atomic_load_explicit(&newest->groups, memory_order_relaxed);
 	uint64_t words = f->mask + 1;
 	/* a level may not have more sets than the filter has bits: see filter_clear */
-	bool level_due = levels < LEVELS && groups > newest->mask + newest->mask / 2 &&
+	bool level_due = levels < LEVELS && groups > newest->mask &&
 			 ((uint64_t)newest->mask + 1) * 4 <= words * 32;
 	bool filter_due = words < FILTER_MAX_WORDS &&
 			  atomic_load_explicit(&self.groups, memory_order_relaxed) > words &&

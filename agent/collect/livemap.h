@@ -56,7 +56,7 @@ static inline bool livemap_maybe(const void *ptr)
 }
 
 /* The map's own memory stays below `limit` bytes; some is set aside now, so that others who spend
- * the whole budget cannot starve it. Context: init. 0 or -ENOMEM. */
+ * the whole budget cannot starve it. Nothing may be inserted before. Context: init. 0 or -ENOMEM. */
 int livemap_start(size_t limit);
 
 /* False when there is no room near its place: thin that place out, or give up. The address is not in
