@@ -73,41 +73,26 @@ EXPORT void free(void *ptr)
 }
 
 /*
- * realloc is a free and an allocation. gone: a NULL result means that the block was freed
- * (realloc(p, 0) of glibc), not that the call failed.
+ * realloc is a free and an allocation: the old sample leaves the books before the call and comes back
+ * when the call fails. realloc(p, 0) that gives NULL has freed (glibc).
  */
-struct resize {
-	struct live old;
-	bool had;
-	int draw;
-};
-
-static void resize_begin(struct resize *r, const void *ptr, size_t size, bool due)
-{
-	r->draw = due ? heap_draw(size) : HEAP_SKIP;
-	r->had = livemap_maybe(ptr) && heap_take(ptr, &r->old);
-}
-
-static void resize_end(const struct resize *r, const void *result, size_t size, bool gone)
-{
-	if (r->had && !result && !gone)
-		heap_restore(&r->old);
-	else if (r->had)
-		heap_freed(&r->old);
-	if (r->draw != HEAP_SKIP)
-		heap_on_alloc(result, size, r->draw);
-}
-
 static NOINLINE void *realloc_maybe(void *ptr, size_t size, bool due)
 {
-	struct resize r;
+	int draw = due ? heap_draw(size) : HEAP_SKIP;
+	struct live old;
+	bool had;
 	void *result;
 
 	if (boot_owns(ptr))
 		return boot_realloc(ptr, size, malloc);
-	resize_begin(&r, ptr, size, due);
+	had = livemap_maybe(ptr) && heap_take(ptr, &old);
 	result = real.realloc(ptr, size);
-	resize_end(&r, result, size, size == 0);
+	if (had && !result && size)
+		heap_restore(&old);
+	else if (had)
+		heap_freed(&old);
+	if (draw != HEAP_SKIP)
+		heap_on_alloc(result, size, draw);
 	return result;
 }
 
@@ -120,33 +105,17 @@ EXPORT void *realloc(void *ptr, size_t size)
 	return real.realloc(ptr, size);
 }
 
-static NOINLINE void *reallocarray_maybe(void *ptr, size_t n, size_t size, bool due)
-{
-	struct resize r;
-	size_t bytes;
-	bool overflow = __builtin_mul_overflow(n, size, &bytes);
-	void *result;
-
-	if (boot_owns(ptr)) {
-		if (overflow) {
-			errno = ENOMEM;
-			return NULL;
-		}
-		return boot_realloc(ptr, bytes, malloc);
-	}
-	resize_begin(&r, ptr, bytes, due);
-	result = real.reallocarray(ptr, n, size);
-	resize_end(&r, result, bytes, bytes == 0 && !overflow);
-	return result;
-}
-
+/* Those of glibc and musl call realloc by its public name, that is, the hook above; so this one goes
+ * there at once, lest such a block be counted twice. */
 EXPORT void *reallocarray(void *ptr, size_t n, size_t size)
 {
-	bool due = heap_due(n * size);
+	size_t bytes;
 
-	if (UNLIKELY(due || boot_owns(ptr) || livemap_maybe(ptr)))
-		return reallocarray_maybe(ptr, n, size, due);
-	return real.reallocarray(ptr, n, size);
+	if (UNLIKELY(__builtin_mul_overflow(n, size, &bytes))) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(ptr, bytes);
 }
 
 static NOINLINE int posix_memalign_due(void **out, size_t align, size_t size)

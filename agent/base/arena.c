@@ -38,13 +38,6 @@ void *arena_alloc(struct arena *arena, size_t size)
 	}
 }
 
-bool arena_reserve(struct arena *arena)
-{
-	if (!atomic_load_explicit(&arena->chunk, memory_order_relaxed))
-		atomic_store_explicit(&arena->chunk, budget_map(ARENA_CHUNK), memory_order_release);
-	return atomic_load_explicit(&arena->chunk, memory_order_relaxed) != NULL;
-}
-
 size_t arena_bytes(const struct arena *arena)
 {
 	return atomic_load_explicit(&arena->bytes, memory_order_relaxed);

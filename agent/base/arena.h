@@ -8,7 +8,6 @@
 #define BASE_ARENA_H
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +21,6 @@ struct arena {
 /* size bytes, zeroed, aligned to 16; NULL when the budget is spent or size > ARENA_CHUNK / 2.
  * Context: signal, hook, agent, init, child. */
 void *arena_alloc(struct arena *arena, size_t size);
-
-/* Takes the first chunk from the budget now. False when refused. Context: init. */
-bool arena_reserve(struct arena *arena);
 
 size_t arena_bytes(const struct arena *arena);
 

@@ -13,8 +13,6 @@
  */
 #include "agent/collect/heap.h"
 
-#include <errno.h>
-
 #include "agent/base/budget.h"
 #include "agent/base/random.h"
 #include "agent/base/stats.h"
@@ -54,14 +52,12 @@ static struct weight sample_weight(const struct live *sample, unsigned epoch)
 	return weight_of(sample->size, rate_of(epoch), self.base_rate);
 }
 
-int heap_start(uint64_t rate, bool labels)
+void heap_start(uint64_t rate, bool labels)
 {
-	int err = rate ? livemap_start(budget_limit() / 2) : 0;
-
+	livemap_start(budget_limit() / 2);
 	self.labels = labels;
-	self.base_rate = err ? 0 : rate;
+	self.base_rate = rate;
 	__atomic_store_n(&self.on, true, __ATOMIC_RELEASE);
-	return err;
 }
 
 void heap_child(void)

@@ -25,8 +25,8 @@
 struct bucket;
 
 /* rate: mean distance in bytes between samples; 1: every allocation, 0: off. Until this is called
- * nothing is sampled. labels: count per thread. Context: init. 0 or -ENOMEM (then it stays off). */
-int heap_start(uint64_t rate, bool labels);
+ * nothing is sampled, and each allocation asks anew. labels: count per thread. Context: init. */
+void heap_start(uint64_t rate, bool labels);
 
 /* Context: child. */
 void heap_child(void);

@@ -18,8 +18,6 @@
  */
 #include "agent/collect/livemap.h"
 
-#include <errno.h>
-
 #include "agent/base/arena.h"
 #include "agent/base/budget.h"
 
@@ -76,6 +74,7 @@ _Atomic(struct live_filter *) livemap_filter = &filter0.head;
 static struct {
 	struct arena arena; /* groups only */
 	size_t limit;
+	_Atomic bool ready;   /* every set of level 0 has its group */
 	_Atomic size_t bytes; /* levels and filters */
 	_Atomic(struct level *) level[LEVELS];
 	_Atomic unsigned levels;
@@ -94,12 +93,24 @@ size_t livemap_bytes(void)
 	return arena_bytes(&self.arena) + atomic_load_explicit(&self.bytes, memory_order_relaxed);
 }
 
-int livemap_start(size_t limit)
+void livemap_start(size_t limit)
 {
 	self.limit = limit;
-	for (int i = 0; i < LEVEL0_SETS; i++)
-		atomic_store_explicit(&level0.set[i], &groups0[i], memory_order_release);
-	return arena_reserve(&self.arena) ? 0 : -ENOMEM;
+}
+
+/* At the first insertion: a process that nobody asks and that samples nothing pays nothing. Threads
+ * that come here at the same time do the same, to the same end. */
+static COLD void first_insertion(void)
+{
+	/* the arena's first chunk: room for 7,000 entries whatever others do to the budget */
+	arena_alloc(&self.arena, sizeof(struct group));
+	for (int i = 0; i < LEVEL0_SETS; i++) {
+		struct group *none = NULL;
+
+		atomic_compare_exchange_strong_explicit(&level0.set[i], &none, &groups0[i],
+							memory_order_acq_rel, memory_order_relaxed);
+	}
+	atomic_store_explicit(&self.ready, true, memory_order_release);
 }
 
 static void filter_set(struct live_filter *f, uint32_t hash)
@@ -381,6 +392,8 @@ bool livemap_insert(const struct live *entry)
 	struct live_filter *next;
 	bool done = false;
 
+	if (UNLIKELY(!atomic_load_explicit(&self.ready, memory_order_acquire)))
+		first_insertion();
 	for (unsigned l = 0; l < levels && !done; l++) {
 		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
 

@@ -55,9 +55,8 @@ static inline bool livemap_maybe(const void *ptr)
 		       (h & 31) & 1;
 }
 
-/* The map's own memory stays below `limit` bytes; some is set aside now, so that others who spend
- * the whole budget cannot starve it. Nothing may be inserted before. Context: init. 0 or -ENOMEM. */
-int livemap_start(size_t limit);
+/* The map's own memory shall stay below `limit` bytes. Context: init. */
+void livemap_start(size_t limit);
 
 /* False when there is no room near its place: thin that place out, or give up. The address is not in
  * the map (livemap_take it first if livemap_maybe). Context: hook. */
