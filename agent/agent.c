@@ -29,9 +29,11 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/base/tls.h"
+#include "agent/base/vdso.h"
 #include "agent/collect/altstack.h"
 #include "agent/collect/buckets.h"
 #include "agent/collect/cpu.h"
+#include "agent/collect/heap.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/process.h"
 #include "agent/collect/record.h"
@@ -381,6 +383,7 @@ static const struct {
 } modules[] = {
 	{ "log", log_child },	      { "mem", mem_child },	    { "stats", stats_child },
 	{ "random", random_child },   { "threads", threads_child }, { "cpu", cpu_child },
+	{ "heap", heap_child },
 	{ "record", record_child },   { "modules", modules_child }, { "profiles", profiles_child },
 	{ "process", process_child },
 };
@@ -482,8 +485,10 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	read_program_name();
 	if (decide_role(argv) != PROCESS_TARGET) {
 		process_set(PROCESS_OFF, NULL);
+		heap_start(0, false);
 		return;
 	}
+	vdso_start(getauxval(AT_SYSINFO_EHDR));
 	budget_set((size_t)options->max_mem);
 	random_set_seed((uint64_t)options->seed);
 	record_set_depth((uint32_t)options->max_frames);
@@ -500,6 +505,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();
 	process_set(PROCESS_TARGET, start_in_child);
+	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	real_seal();
 	guard_leave();
 }

@@ -7,6 +7,7 @@
 #include "agent/base/sink.h"
 #include "agent/base/stats.h"
 #include "agent/collect/threads.h"
+#include "agent/heap.h"
 #include "agent/http/server.h"
 #include "agent/serve.h"
 #include "encode/symbols.h"
@@ -15,14 +16,31 @@
 
 enum { READ = METHOD_GET | METHOD_HEAD };
 
+#define HEAP_TYPES                                                                                 \
+	{                                                                                          \
+		{ "alloc_objects", "count" }, { "alloc_space", "bytes" },                          \
+			{ "inuse_objects", "count" },                                              \
+		{                                                                                  \
+			"inuse_space", "bytes"                                                     \
+		}                                                                                  \
+	}
+#define HEAP_SERVED                                                                                \
+	.methods = READ, .serve = serve_named, .form = TEXT_HEAP, .period = heap_period,           \
+	.comment = heap_comment, .text_unit = heap_text_unit, .text_trailer = heap_text_trailer
+
 /* Sorted by name, as the index shows them. */
 const struct profile profiles[] = {
 	{
 		.name = "allocs",
 		.help = "A sampling of all past memory allocations",
-		.methods = READ,
-		.serve = serve_missing,
-		.missing = "allocs: this version of pprofagent does not profile allocations yet",
+		HEAP_SERVED,
+		.desc = {
+			.types = HEAP_TYPES,
+			.period_type = { "space", "bytes" },
+			.default_type = "alloc_space",
+		},
+		.take = heap_take_live,
+		.count = heap_count,
 	},
 	{
 		.name = "block",
@@ -47,10 +65,20 @@ const struct profile profiles[] = {
 	},
 	{
 		.name = "heap",
-		.help = "A sampling of memory allocations of live objects",
-		.methods = READ,
-		.serve = serve_missing,
-		.missing = "heap: this version of pprofagent does not profile allocations yet",
+		.help = "A sampling of memory allocations of live objects. The bytes label of a sample "
+			"is the block size, rounded down by up to an eighth.",
+		HEAP_SERVED,
+		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.take = heap_take_live,
+		.count = heap_count,
+	},
+	{
+		.name = "leak",
+		.help = "Live objects that are older than the age GET parameter (60s)",
+		HEAP_SERVED,
+		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.refuse = heap_refuse_leak,
+		.take = heap_take_leak,
 	},
 	{
 		.name = "mutex",
@@ -58,6 +86,14 @@ const struct profile profiles[] = {
 		.methods = READ,
 		.serve = serve_missing,
 		.missing = "mutex: this version of pprofagent does not profile locks yet",
+	},
+	{
+		.name = "peakheap",
+		.help = "The objects that were live when live memory was at its highest",
+		HEAP_SERVED,
+		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.take = heap_take_peak,
+		.count = heap_count,
 	},
 	{
 		.name = "profile",

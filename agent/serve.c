@@ -322,10 +322,11 @@ void serve_named(const struct profile *profile, struct exchange *x)
 {
 	int64_t seconds = 0, debug = 0;
 	int given = request_query_int(&x->request, "seconds", &seconds);
+	const char *why = profile->refuse ? profile->refuse(&x->request) : NULL;
 	struct answer *a;
 
-	if (given < 0 || (given && seconds <= 0)) {
-		reply_error(x, 400, bad_seconds);
+	if (why || given < 0 || (given && seconds <= 0)) {
+		reply_error(x, 400, why ? why : bad_seconds);
 		return;
 	}
 	if (request_query_int(&x->request, "debug", &debug) != 1)

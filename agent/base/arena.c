@@ -6,7 +6,7 @@
 
 struct arena_chunk {
 	_Atomic size_t used; /* may run past ARENA_CHUNK: then the chunk is full */
-	char pad[8];
+	char pad[56]; /* blocks of 64 n bytes, in an arena that has no others, start cache lines */
 	char data[];
 };
 

@@ -84,7 +84,7 @@ uint64_t random_exponential(uint64_t mean)
 	double u = ((double)(random_next() >> 11) + 0.5) * 0x1p-53;
 	double gap = minus_log(u) * (double)mean;
 
-	return gap < 1 ? 1 : gap > 0x1p62 ? (uint64_t)1 << 62 : (uint64_t)gap;
+	return gap >= 0x1p62 ? (uint64_t)1 << 62 : (uint64_t)gap + 1;
 }
 
 void random_child(void)

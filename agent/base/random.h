@@ -18,7 +18,8 @@ uint64_t random_next(void);
 /* Uniform in [0, below). below > 0. Context: signal, hook, agent, init, child. */
 uint64_t random_below(uint64_t below);
 
-/* Exponentially distributed with the given mean, at least 1.
+/* Exponentially distributed with the given mean, rounded up: P(result <= k) = 1 - exp(-k/mean) for
+ * every whole k >= 1, hence memoryless over whole numbers.
  * Context: signal, hook, agent, init, child. */
 uint64_t random_exponential(uint64_t mean);
 

@@ -19,7 +19,7 @@
 struct thread;
 
 struct thread_tls {
-	int64_t heap_left;	/* bytes until the next sampled allocation; a signed countdown */
+	uint64_t heap_left;	/* bytes up to and with the next sampled one; collect/heap.h */
 	struct thread *thread;	/* our record, NULL until registered; collect/threads.c owns it */
 	uintptr_t stack_lo;	/* lowest and one past the highest address of this thread's stack, */
 	uintptr_t stack_hi;	/*   0 when not known: collect/threads.c sets both */
@@ -27,7 +27,8 @@ struct thread_tls {
 	uint32_t tid;		/* kernel id, 0 until known; wrong in a raw clone that shares TLS */
 	volatile uint16_t depth; /* the guard; volatile: see hazard A4 */
 	uint16_t flags;		/* enum tls_flag */
-	uint64_t spare;		/* keeps the struct at 64 bytes */
+	uint32_t heap_epoch;	/* rate at which heap_left was drawn: epoch + 1, 0 before the first */
+	uint32_t spare;		/* keeps the struct at 64 bytes */
 };
 _Static_assert(sizeof(struct thread_tls) <= 64, "static TLS is a shared, scarce resource");
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sampled blocks that are alive: address -> where they are counted, size, birth.
+ *
+ * Every free in the process asks livemap_maybe() first: one bit of a table that stays in the L1
+ * cache (8 KiB until 4,096 sampled blocks live). Behind it, hash sets of groups of seven addresses.
+ * Everything is lock-free, in a signal handler and in a forked child too: an address belongs to the
+ * thread that got it from malloc until that thread gives it to free, so that two threads never
+ * argue about one entry, and memory of the map is never given back or put to another use.
+ */
+#ifndef COLLECT_LIVEMAP_H
+#define COLLECT_LIVEMAP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/base/attr.h"
+
+struct bucket;
+
+struct live {
+	uintptr_t address;
+	struct bucket *bucket;
+	uint64_t size;	/* bytes, as asked for */
+	uint64_t birth; /* CLOCK_MONOTONIC, ns */
+	unsigned epoch; /* of the rate at which it was sampled: below LIVE_EPOCHS */
+};
+enum { LIVE_EPOCHS = 64 };
+
+/* The filter. A word holds 32 filter bits below and the number of its insertions above: a bit is
+ * cleared only by a compare-and-swap that sees that nothing was inserted meanwhile. */
+struct live_filter {
+	uint64_t mask; /* number of words - 1 */
+	/* while it is being filled: sets of the levels 0 .. levels - 1 are copied in `total` steps */
+	uint64_t total;
+	_Atomic uint64_t begun, ended;
+	_Atomic uint64_t word[];
+};
+extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
+
+static inline uint32_t livemap_hash(uintptr_t address)
+{
+	return (uint32_t)((uint64_t)(address >> 4) * 0x9e3779b97f4a7c15u >> 32);
+}
+
+/* False: this block is certainly not in the map. Context: hook. */
+static inline bool livemap_maybe(const void *ptr)
+{
+	const struct live_filter *f = atomic_load_explicit(&livemap_filter, memory_order_relaxed);
+	uint32_t h = livemap_hash((uintptr_t)ptr);
+
+	return atomic_load_explicit(&f->word[(h >> 5) & f->mask], memory_order_relaxed) >>
+		       (h & 31) & 1;
+}
+
+/* The map's own memory shall stay below `limit` bytes. Context: init. */
+void livemap_start(size_t limit);
+
+/* False when there is no room near its place: thin that place out, or give up. The address is not in
+ * the map (livemap_take it first if livemap_maybe). Context: hook. */
+bool livemap_insert(const struct live *entry);
+
+/* Removes and returns the entry of an address. False: none. Context: signal, hook. */
+bool livemap_take(uintptr_t address, struct live *out);
+
+/* Visits the entries that share a place with this address. `keep` decides: an epoch to rewrite the
+ * entry with (its own: leave it), or -1 to remove it. `done` is called when that has happened: it
+ * does not happen when the entry's owner removed it meanwhile. Returns the number removed.
+ * Context: hook. */
+unsigned livemap_thin(uintptr_t address, int (*keep)(const struct live *entry),
+		      void (*done)(const struct live *entry, int verdict));
+
+/* Visits all entries; those that come and go meanwhile are visited or not. Context: agent. */
+void livemap_each(void (*visit)(void *context, const struct live *entry), void *context);
+
+/* Bytes of memory, filter included. Context: any. */
+size_t livemap_bytes(void);
+
+/* Growth that another thread was at when fork copied the process is begun anew. Context: child. */
+void livemap_child(void);
+
+#endif
