@@ -273,7 +273,7 @@ static void begin(struct unwind_walk *walk, bool live)
 
 void unwind_walk(struct unwind_walk *walk, bool live)
 {
-	walk->full = false;
+	walk->full = walk->force_full;
 	walk->guessed = false;
 	begin(walk, live);
 	if (walk_on(walk) == STEP_AGAIN) {
@@ -298,6 +298,7 @@ static NOINLINE uint32_t walk_live(const struct unwind_regs *from, uintptr_t lo,
 	walk.thread_hi = hi;
 	walk.pcs = pcs;
 	walk.max = max;
+	walk.force_full = false;
 	walk.reach = 0;
 	unwind_walk(&walk, true);
 	*out_end = walk.end;

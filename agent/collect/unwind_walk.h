@@ -21,6 +21,7 @@ struct unwind_walk {
 	uintptr_t thread_lo, thread_hi; /* bounds of the thread's own stack; 0, 0: not known */
 	uintptr_t *pcs;
 	uint32_t max;
+	bool force_full; /* follow every preserved register from the start */
 	uint32_t reach; /* words that a search for a return address may cross, 0: the usual few */
 
 	/* ---- the walk's own */
