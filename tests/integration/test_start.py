@@ -181,7 +181,7 @@ SHELL = "x=$(ls /nonexistent 2>&1; true); echo \"$x\"; for i in 1 2 3; do echo $
 
 def commands():
     make = scratch() / "Makefile"
-    make.write_text("all: a b\na b:\n\t@echo making $@\n\t@sh -c 'echo by shell'\nbad: all\n\t@false\n")
+    make.write_text("all: a b\nb: a\na b:\n\t@echo making $@\n\t@sh -c 'echo by shell'\nbad: all\n\t@false\n")
     repository = scratch()
     git = needs("git")
     quiet = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z", "HOME": str(repository)}
