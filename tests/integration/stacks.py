@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A decoded profile as the tests want to see it: samples with named frames, sums by function.
 
-Built on what pprof_decode.parse() returns; nothing of the agent's own code takes part.
+Built on what pprof_decode.Profile.parse() returns; nothing of the agent's own code takes part.
 """
 import collections
 import struct
@@ -17,24 +17,14 @@ MARKS = INCOMPLETE + ("[other stacks]", "[pprof agent]", "[after last tick]")
 class View:
     def __init__(self, profile):
         self.profile = profile
-        self.types = [value.type for value in profile.sample_type]
-        mappings = {m.id: m for m in profile.mapping}
-        functions = {f.id: f for f in profile.function}
-        frames = {}
-        for location in profile.location:
-            mapping = mappings.get(location.mapping_id)
-            # lines of one location: innermost inlined call first
-            frames[location.id] = [
-                Frame(functions[line.function_id].name, functions[line.function_id].system_name,
-                      location.address, mapping) for line in location.line]
+        self.types = [name for name, _ in profile.sample_types]
+        # lines of one location: innermost inlined call first
+        frames = {location.id: [Frame(line.function.name, line.function.system_name, location.address, location.mapping)
+                                for line in location.lines] for location in profile.locations}
         self.samples = [
-            Sample([f for i in s.location_id for f in frames[i]], dict(zip(self.types, s.value)),
-                   {label.key: label.str or label.num for label in s.label})
-            for s in profile.sample]
-
-    @property
-    def comments(self):
-        return list(self.profile.comment)
+            Sample([f for i in s.location_ids for f in frames[i]], dict(zip(self.types, s.values)),
+                   {key: number if text is None else text for key, text, number, _ in s.labels})
+            for s in profile.samples]
 
     def total(self, kind):
         return sum(s.values[kind] for s in self.samples)
@@ -105,7 +95,7 @@ def is_root(frames):
     entry = entry_point(root.mapping.filename)
     if entry is None:
         return False
-    at = root.address - root.mapping.memory_start + root.mapping.file_offset
+    at = root.address - root.mapping.start + root.mapping.offset
     return entry <= at < entry + 64
 
 
