@@ -78,7 +78,7 @@ def test_svg():
 def test_interactive():
     with spinning() as app:
         done = go_pprof(app.url("profile", seconds=1), stdin="top 10\npeek spin_hot\nquit\n")
-        assert "Entering interactive mode" in done.stdout, done.stdout
+        assert "Entering interactive mode" in done.stdout + done.stderr, done.stderr
         assert re.search(r"Showing (top \d+ )?nodes accounting for", done.stdout), done.stdout
         assert "spin_hot" in done.stdout and "spin_outer" in done.stdout, done.stdout
 
