@@ -24,6 +24,7 @@ enum process_role {
 extern _Atomic int process_pending HIDDEN; /* a start is due: enum below */
 enum { PENDING_NONE, PENDING_LATER, PENDING_NOW };
 
+/* Context: any. */
 enum process_role process_role(void);
 static inline bool process_is_target(void)
 {

@@ -38,7 +38,8 @@ static inline bool signals_holds(int sig)
 /* sigaction(2) on a held signal, as the program sees it. Context: hook. */
 int signals_wish(int sig, const struct sigaction *act, struct sigaction *old);
 
-/* What our timers carry in si_value, so that only our own expirations are taken as samples. */
+/* What our timers carry in si_value, so that only our own expirations are taken as samples.
+ * Context: signal, agent. */
 static inline uint64_t signals_cookie(uint32_t index)
 {
 	return ((uint64_t)0x70707266 << 32) | index;

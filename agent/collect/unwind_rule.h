@@ -6,6 +6,8 @@
  * entry of which one half is somebody else's yields no matching key, so torn reads detect themselves
  * and nobody ever waits. The key holds the PC and the low half of the module generation, the rule the
  * high half: after a dlclose nothing cached before it matches (hazard F3).
+ *
+ * Context: signal, hook, agent.
  */
 #ifndef COLLECT_UNWIND_RULE_H
 #define COLLECT_UNWIND_RULE_H
