@@ -34,6 +34,7 @@
 #include "agent/collect/buckets.h"
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
+#include "agent/collect/heap.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/process.h"
 #include "agent/collect/record.h"
@@ -504,6 +505,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	threads_start();
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();
+	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	process_set(PROCESS_TARGET, start_in_child);
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	real_seal();

@@ -8,6 +8,7 @@
 #include "agent/base/stats.h"
 #include "agent/collect/threads.h"
 #include "agent/heap.h"
+#include "agent/heap.h"
 #include "agent/http/server.h"
 #include "agent/serve.h"
 #include "encode/symbols.h"
@@ -27,6 +28,17 @@ enum { READ = METHOD_GET | METHOD_HEAD };
 #define HEAP_SERVED                                                                                \
 	.methods = READ, .serve = serve_named, .form = TEXT_HEAP, .period = heap_period,           \
 	.comment = heap_comment, .text_unit = heap_text_unit, .text_trailer = heap_text_trailer
+
+/* What the heap profiles have in common. */
+#define HEAP_DESC(default_)                                                            \
+	.desc = {                                                                      \
+		.types = { { "alloc_objects", "count" }, { "alloc_space", "bytes" },   \
+			   { "inuse_objects", "count" }, { "inuse_space", "bytes" } }, \
+		.period_type = { "space", "bytes" },                                   \
+		.default_type = default_,                                              \
+	},                                                                             \
+	.form = TEXT_HEAP, .period = heap_period, .comment = heap_comment,             \
+	.text_unit = heap_text_unit, .text_trailer = heap_text_trailer, .count = heap_count
 
 /* Sorted by name, as the index shows them. */
 const struct profile profiles[] = {
@@ -94,6 +106,14 @@ const struct profile profiles[] = {
 		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
 		.take = heap_take_peak,
 		.count = heap_count,
+	},
+	{
+		.name = "peakheap",
+		.help = "What was live when the heap was at its highest so far",
+		.methods = READ,
+		.serve = serve_named,
+		HEAP_DESC("inuse_space"),
+		.take = heap_take_peak,
 	},
 	{
 		.name = "profile",

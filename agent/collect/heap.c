@@ -18,6 +18,7 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/buckets.h"
+#include "agent/collect/process.h"
 #include "agent/collect/record.h"
 #include "agent/collect/sizeclass.h"
 #include "agent/collect/threads.h"
@@ -74,6 +75,26 @@ static void draw_distance(int epoch)
 	tls.heap_left = rate > 1 ? random_exponential(rate) : 0;
 }
 
+/* A forked child whose agent is still to be started: every allocation comes here. The distance may be
+ * drawn anew each time, because the exponential distribution has no memory. */
+static COLD int draw_pending(size_t size)
+{
+	int epoch = atomic_load_explicit(&self.epoch, memory_order_relaxed);
+	uint32_t fp;
+	bool due;
+
+	process_poke();
+	fp = arch_fp_enter();
+	draw_distance(epoch);
+	due = heap_due(size);
+	if (due)
+		draw_distance(epoch);
+	arch_fp_leave(fp);
+	if (atomic_load_explicit(&process_pending, memory_order_relaxed))
+		tls.heap_left = 0;
+	return due && !tls.depth ? epoch : HEAP_SKIP;
+}
+
 NOINLINE int heap_draw(size_t size)
 {
 	int drawn_in = (int)tls.heap_epoch - 1;
@@ -88,6 +109,8 @@ NOINLINE int heap_draw(size_t size)
 		tls.heap_left = UINT64_MAX / 2;
 		return HEAP_SKIP;
 	}
+	if (UNLIKELY(atomic_load_explicit(&process_pending, memory_order_relaxed)))
+		return draw_pending(size);
 	fp = arch_fp_enter();
 	if (UNLIKELY(drawn_in < 0)) {
 		/* this thread's first allocation: only now there is a distance to compare with */

@@ -82,6 +82,7 @@ void process_child(void)
 	self.parent = sys_getppid();
 	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	tls.heap_left = 0; /* the next allocation asks: collect/heap.c */
 	if (self.role == PROCESS_TARGET)
 		atomic_store(&process_pending, atomic_load(&self.server) ? PENDING_NOW : PENDING_LATER);
 }
