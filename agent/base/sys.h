@@ -195,6 +195,11 @@ static inline long sys_getsockname(int fd, void *addr, socklen_t *size)
 	return SYS3(SYS_getsockname, fd, addr, size);
 }
 
+static inline long sys_ioctl(int fd, unsigned long request, void *arg)
+{
+	return SYS3(SYS_ioctl, fd, request, arg);
+}
+
 static inline int sys_gettid(void)
 {
 	return (int)SYS0(SYS_gettid);

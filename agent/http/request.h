@@ -45,16 +45,22 @@ struct request {
 	uint64_t length; /* Content-Length */
 };
 
-/* Bytes of the head when complete; REQUEST_PARTIAL; or -(HTTP status) to answer with, then close. */
+/* Bytes of the head when complete; REQUEST_PARTIAL; or -(HTTP status) to answer with, then close.
+ * Grammar: RFC 9112, without its leniencies. Statuses: 400, 405 (CONNECT or OPTIONS on what is no
+ * path), 413 (Content-Length beyond 64 bits), 414, 417, 431, 501 (Transfer-Encoding), 505. */
 enum { REQUEST_PARTIAL = -2 };
 int request_parse(struct request *out, char *buf, size_t len);
 
 /* The first value of a key as Go's FormValue finds it: percent-decoded, '+' is a blank, pairs with
- * a ';' are dropped. Returns its length, or -1 when absent; truncates to size - 1 and terminates. */
+ * a ';' or a broken percent sequence are dropped. Returns the length of the whole value, or -1 when
+ * absent; what is stored is cut at size - 1 and terminated. */
 long request_query(const struct request *request, const char *key, char *buf, size_t size);
 
 /* As request_query, for a decimal integer the way Go's strconv.ParseInt(…, 10, 64) reads it.
  * 1: *out set; 0: absent or empty; -1: present but not such a number. */
 int request_query_int(const struct request *request, const char *key, int64_t *out);
+
+/* 0 to 15, or -1. */
+int request_hex_digit(char c);
 
 #endif

@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Request heads: what must be refused and with which status, what must be understood and how. */
+#include <stdint.h>
+
+#include "agent/http/request.h"
+#include "tests/unit/test.h"
+
+#define L	"GET / HTTP/1.1\r\n"
+#define H	"Host: a\r\n"
+#define E	"\r\n"
+#define R8(x)	x x x x x x x x
+#define R64(x)	R8(R8(x))
+#define R512(x) R8(R64(x))
+
+struct row {
+	const char *text;
+	size_t size; /* 0: strlen(text) */
+	int want;    /* -(status), REQUEST_PARTIAL, or 0: complete */
+};
+
+static int parse(const char *text, size_t size, struct request *out)
+{
+	return request_parse(out, guarded_copy(text, size), size);
+}
+
+static void check_rows(const struct row *rows, size_t n)
+{
+	struct request r;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t size = rows[i].size ? rows[i].size : strlen(rows[i].text);
+		int got = parse(rows[i].text, size, &r);
+
+		if (rows[i].want ? got != rows[i].want : got != (int)size)
+			test_fail(__FILE__, __LINE__, "row %zu \"%.60s\": %d, not %d", i,
+				  rows[i].text, got, rows[i].want);
+	}
+}
+
+static const struct row refused[] = {
+	/* the request line */
+	{ "\r\n" L H E, 0, -400 },
+	{ "\n" L H E, 0, -400 },
+	{ " GET / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "\tGET / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET  / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET\t/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /  HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\tHTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.1 \r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.1\n" H E, 0, -400 },
+	{ "GET / HTTP/1.1\r" H E, 0, -400 },
+	{ "GET / HTTP/1.1\r\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.1x\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.1\0\r\n" H E, 31, -400 },
+	{ "GET / HTTP/1.10\r\n" H E, 0, -400 },
+	{ "GET / HTTP/01.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.\r\n" H E, 0, -400 },
+	{ "GET / HTTP/.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/a.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1.a\r\n" H E, 0, -400 },
+	{ "GET / HTTP/1,1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/-1.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP/+1.1\r\n" H E, 0, -400 },
+	{ "GET / http/1.1\r\n" H E, 0, -400 },
+	{ "GET / Http/1.1\r\n" H E, 0, -400 },
+	{ "GET / HTTPS/1.1\r\n" H E, 0, -400 },
+	{ "GET / HTTP 1.1\r\n" H E, 0, -400 },
+	{ "GET / ICY/1.1\r\n" H E, 0, -400 },
+	{ "GET / \r\n" H E, 0, -400 },
+	{ "GET /\r\n", 0, -400 }, /* HTTP/0.9 */
+	{ "GET / HTTP/0.9\r\n" H E, 0, -505 },
+	{ "GET / HTTP/2.0\r\n" H E, 0, -505 },
+	{ "GET / HTTP/3.0\r\n" H E, 0, -505 },
+	{ "GET / HTTP/9.9\r\n" H E, 0, -505 },
+	{ "GET\r\n", 0, -400 },
+	{ "GET \r\n", 0, -400 },
+	{ "/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ ": / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G(T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G\"T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G,T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G{T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G@T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G\x80T / HTTP/1.1\r\n" H E, 0, -400 },
+	{ "G\0T / HTTP/1.1\r\n" H E, 28, -400 },
+	{ "GET\0/ HTTP/1.1\r\n" H E, 28, -400 },
+	{ "\x16\x03\x01\x02", 0, -400 },	   /* TLS */
+	{ "\x80\x2e\x01\x03\x01", 0, -400 },	   /* SSL 2 */
+	{ "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 0, -400 }, /* HTTP/2 */
+	{ "SSH-2.0-OpenSSH_9.2\r\n", 0, -400 },
+	{ "{\"method\":\"GET\"}", 0, -400 },
+	/* the target */
+	{ "GET * HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET a HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET ?a HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET debug/pprof/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET a:80 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET ../ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET \\ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /# HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /a#b HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /?a#b HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\x01 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\x7f HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\x80 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\xc3\xa9 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /?\xff HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\0 HTTP/1.1\r\n" H E, 28, -400 },
+	{ "GET /a b HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\ra HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /\na HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /% HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%4 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%4?1 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%g1 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%1g HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%%41 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%+1 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%00 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%0d%0aX:1 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%0A HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%1f HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%7F HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /debug%2Fpprof/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET /%2f HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http:// HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http:/// HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://?a HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http:/a/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET https://a/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET ftp://a/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://u@a/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://u:p@a/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://a%41/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://a\\b/ HTTP/1.1\r\n" H E, 0, -400 },
+	{ "GET http://a/ HTTP/1.1\r\n" E, 0, -400 },
+	{ "GET http://a/%00 HTTP/1.1\r\n" H E, 0, -400 },
+	{ "CONNECT a:80 HTTP/1.1\r\n" H E, 0, -405 },
+	{ "OPTIONS * HTTP/1.1\r\n" H E, 0, -405 },
+	{ "OPTIONS a HTTP/1.1\r\n" H E, 0, -405 },
+	/* header lines */
+	{ L "Host : a\r\n" E, 0, -400 },
+	{ L "Host\t: a\r\n" E, 0, -400 },
+	{ L " Host: a\r\n" E, 0, -400 },
+	{ L H " X: folded\r\n" E, 0, -400 },
+	{ L H "\tX: folded\r\n" E, 0, -400 },
+	{ L H "X: a\r\n b\r\n" E, 0, -400 },
+	{ L H "X\r\n" E, 0, -400 },
+	{ L H ": a\r\n" E, 0, -400 },
+	{ L H "X Y: a\r\n" E, 0, -400 },
+	{ L H "X(: a\r\n" E, 0, -400 },
+	{ L H "X\x80: a\r\n" E, 0, -400 },
+	{ L H "X\0Y: a\r\n" E, 34, -400 },
+	{ L H "X: \0\r\n" E, 33, -400 },
+	{ L H "X: \x01\r\n" E, 0, -400 },
+	{ L H "X: \x7f\r\n" E, 0, -400 },
+	{ L H "X: a\n" E, 0, -400 },
+	{ L H "X: a\rb\r\n" E, 0, -400 },
+	{ L H "X: a\r\r\n" E, 0, -400 },
+	{ L H "\n", 0, -400 },
+	{ L H "\r\r\n", 0, -400 },
+	{ L H "\rX", 0, -400 },
+	{ L "Host: a\n\n", 0, -400 },
+	/* Host */
+	{ L E, 0, -400 },
+	{ L "X: a\r\n" E, 0, -400 },
+	{ L H H E, 0, -400 },
+	{ L H "host: a\r\n" E, 0, -400 },
+	{ L H "HOST: b\r\n" E, 0, -400 },
+	{ "GET / HTTP/1.0\r\n" H H E, 0, -400 },
+	{ L "Host: a b\r\n" E, 0, -400 },
+	{ L "Host: a,b\r\n" E, 0, -400 },
+	{ L "Host: a/b\r\n" E, 0, -400 },
+	{ L "Host: u@a\r\n" E, 0, -400 },
+	{ L "Host: a?\r\n" E, 0, -400 },
+	{ L "Host: <a>\r\n" E, 0, -400 },
+	{ L "Host: a%41\r\n" E, 0, -400 },
+	{ L "Host: \xc3\xa9\r\n" E, 0, -400 },
+	/* framing */
+	{ L H "Transfer-Encoding: chunked\r\n" E, 0, -501 },
+	{ L H "transfer-encoding: identity\r\n" E, 0, -501 },
+	{ L H "TRANSFER-ENCODING: xchunked\r\n" E, 0, -501 },
+	{ L H "Transfer-Encoding:\r\n" E, 0, -501 },
+	{ L H "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n" E, 0, -501 },
+	{ L H "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n" E, 0, -501 },
+	{ "GET / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n" E, 0, -501 },
+	{ L H "Transfer-Encoding : chunked\r\n" E, 0, -400 },
+	{ L H "Content-Length: 0\r\nContent-Length: 0\r\n" E, 0, -400 },
+	{ L H "Content-Length: 5\r\ncontent-length: 6\r\n" E, 0, -400 },
+	{ L H "Content-Length: 0, 0\r\n" E, 0, -400 },
+	{ L H "Content-Length: 0,0\r\n" E, 0, -400 },
+	{ L H "Content-Length:\r\n" E, 0, -400 },
+	{ L H "Content-Length: -1\r\n" E, 0, -400 },
+	{ L H "Content-Length: +1\r\n" E, 0, -400 },
+	{ L H "Content-Length: 0x10\r\n" E, 0, -400 },
+	{ L H "Content-Length: 1e3\r\n" E, 0, -400 },
+	{ L H "Content-Length: 1 0\r\n" E, 0, -400 },
+	{ L H "Content-Length: 1.0\r\n" E, 0, -400 },
+	{ L H "Content-Length: 1_0\r\n" E, 0, -400 },
+	{ L H "Content-Length: \"1\"\r\n" E, 0, -400 },
+	{ L H "Content-Length: a\r\n" E, 0, -400 },
+	{ L H "Content-Length: 18446744073709551616\r\n" E, 0, -413 },
+	{ L H "Content-Length: 99999999999999999999999\r\n" E, 0, -413 },
+	{ L H "Content-Length : 0\r\n" E, 0, -400 },
+	{ L H "Expect: 200-ok\r\n" E, 0, -417 },
+	{ L H "Expect:\r\n" E, 0, -417 },
+	{ L H "Expect: 100-continue, x\r\n" E, 0, -417 },
+	/* what may be said once */
+	{ L H "Authorization: a\r\nAuthorization: a\r\n" E, 0, -400 },
+	{ L H "Origin: a\r\nOrigin: b\r\n" E, 0, -400 },
+	{ L H "Sec-Fetch-Site: none\r\nSec-Fetch-Site: none\r\n" E, 0, -400 },
+	/* sizes */
+	{ "GET /" R64(R64("a")) " HTTP/1.1\r\n" H E, 0, -414 },
+	{ "GET /" R512("a") " HTTP/1.1\r\n" H E, 0, -414 },
+	{ "GET /" R512("%61") " HTTP/1.1\r\n" H E, 0, -414 },
+	{ L H R64("X: a\r\n") E, 0, -431 },
+};
+
+TEST(request_refused)
+{
+	CHECK(sizeof(refused) / sizeof(refused[0]) >= 120);
+	check_rows(refused, sizeof(refused) / sizeof(refused[0]));
+}
+
+static const struct row taken[] = {
+	{ L H E, 0, 0 },
+	{ "GET / HTTP/1.0\r\n\r\n", 0, 0 },
+	{ "GET / HTTP/1.9\r\n" H E, 0, 0 },
+	{ "get / HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET /~!$&'()*+,;=:@-._[]{}|\\^`\"<> HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET /%C3%A9%ff HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET //a/../b HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET http://127.0.0.1:6060/debug/pprof/heap?debug=1 HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET HTTP://a HTTP/1.1\r\n" H E, 0, 0 },
+	{ "GET http://a?q HTTP/1.1\r\n" H E, 0, 0 },
+	{ "OPTIONS /a HTTP/1.1\r\n" H E, 0, 0 },
+	{ "M-SEARCH / HTTP/1.1\r\n" H E, 0, 0 },
+	{ L "Host:\r\n" E, 0, 0 },
+	{ L "Host:a\r\n" E, 0, 0 },
+	{ L "Host: \t a \t \r\n" E, 0, 0 },
+	{ L "hOsT: [::1]:6060\r\n" E, 0, 0 },
+	{ L H "X:\r\n" E, 0, 0 },
+	{ L H "X: \xff\x80 \t:\r\n" E, 0, 0 },
+	{ L H "X: a\r\nX: b\r\n" E, 0, 0 },
+	{ L H "Content-Length: 0\r\n" E, 0, 0 },
+	{ L H "Content-Length: 00\r\n" E, 0, 0 },
+	{ L H "Content-Length: 18446744073709551615\r\n" E, 0, 0 },
+	{ L H "expect: 100-Continue\r\n" E, 0, 0 },
+	{ L H "Connection: keep-alive, Upgrade\r\nUpgrade: h2c\r\n" E, 0, 0 },
+	{ "GET /?" R64("%zz;&") " HTTP/1.1\r\n" H E, 0, 0 },
+};
+
+TEST(request_taken)
+{
+	check_rows(taken, sizeof(taken) / sizeof(taken[0]));
+}
+
+/* Nothing is decided before its bytes are there, and nothing behind the end of the head counts. */
+TEST(request_prefixes)
+{
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+		size_t size = strlen(taken[i].text);
+		char more[4096];
+		struct request r;
+
+		for (size_t n = 0; n < size; n++)
+			if (parse(taken[i].text, n, &r) != REQUEST_PARTIAL)
+				test_fail(__FILE__, __LINE__, "row %zu: %zu bytes are not partial", i,
+					  n);
+		snprintf(more, sizeof(more), "%sGET /secret HTTP/1.1\r\n\x01", taken[i].text);
+		CHECK_INT(parse(more, strlen(more), &r), size);
+	}
+}
+
+/* A prefix of a bad head is never taken for a good one. */
+TEST(request_bad_prefixes)
+{
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		size_t size = refused[i].size ? refused[i].size : strlen(refused[i].text);
+		struct request r;
+
+		for (size_t n = 0; n < size && size < 1000; n++)
+			CHECK(parse(refused[i].text, n, &r) < 0);
+	}
+}
+
+static void fill(char *out, const char *head, char with, size_t n, const char *tail)
+{
+	size_t at = strlen(head);
+
+	memcpy(out, head, at);
+	memset(out + at, with, n);
+	strcpy(out + at + n, tail);
+}
+
+TEST(request_sizes)
+{
+	static char text[32768];
+	struct request r;
+
+	/* the target: 4096 bytes pass; its path must be short, so the query is long */
+	fill(text, "GET /?", 'q', REQUEST_TARGET_MAX - 2, " HTTP/1.1\r\n" H E);
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	fill(text, "GET /?", 'q', REQUEST_TARGET_MAX - 1, " HTTP/1.1\r\n" H E);
+	CHECK_INT(parse(text, strlen(text), &r), -414);
+	fill(text, "GET /?", 'q', REQUEST_TARGET_MAX - 1, "");
+	CHECK_INT(parse(text, strlen(text), &r), -414);
+	fill(text, "GET /?", 'q', REQUEST_TARGET_MAX - 2, "");
+	CHECK_INT(parse(text, strlen(text), &r), REQUEST_PARTIAL);
+	/* the path */
+	fill(text, "GET /", 'p', REQUEST_PATH_MAX - 1, " HTTP/1.1\r\n" H E);
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	CHECK_INT(strlen(r.path), REQUEST_PATH_MAX);
+	fill(text, "GET /", 'p', REQUEST_PATH_MAX, " HTTP/1.1\r\n" H E);
+	CHECK_INT(parse(text, strlen(text), &r), -414);
+	/* the head */
+	for (int extra = -1; extra <= 1; extra++) {
+		size_t fixed = strlen(L H "X: \r\n\r\n");
+
+		fill(text, L H "X: ", 'x', (size_t)((int)REQUEST_HEAD_MAX + extra) - fixed, "\r\n\r\n");
+		CHECK_INT(strlen(text), REQUEST_HEAD_MAX + extra);
+		CHECK_INT(parse(text, strlen(text), &r),
+			  extra > 0 ? -431 : (int)REQUEST_HEAD_MAX + extra);
+	}
+	fill(text, L H "X: ", 'x', 20000, "");
+	CHECK_INT(parse(text, strlen(text), &r), -431);
+	/* lines: Host and 63 more pass */
+	strcpy(text, L H);
+	for (int i = 1; i < REQUEST_LINES_MAX; i++)
+		strcat(text, "X: a\r\n");
+	strcat(text, E);
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	text[strlen(text) - 2] = '\0';
+	strcat(text, "X: a\r\n" E);
+	CHECK_INT(parse(text, strlen(text), &r), -431);
+	/* a method without an end */
+	memset(text, 'A', sizeof(text));
+	CHECK_INT(parse(text, REQUEST_HEAD_MAX - 1, &r), REQUEST_PARTIAL);
+	CHECK_INT(parse(text, REQUEST_HEAD_MAX, &r), -431);
+}
+
+static const char *text_of(struct text t)
+{
+	static char copies[8][256];
+	static unsigned next;
+	char *copy = copies[next++ % 8];
+
+	if (!t.at)
+		return "(absent)";
+	snprintf(copy, sizeof(copies[0]), "%.*s", (int)t.size, t.at);
+	return copy;
+}
+
+TEST(request_fields)
+{
+	struct request r;
+	const char *text = "POST /debug/%70prof/sy%6Dbol%3f?a=%41&b HTTP/1.1\r\n"
+			   "Host:  127.0.0.1:6060 \r\n"
+			   "Authorization: Bearer x\r\n"
+			   "Origin: http://127.0.0.1:6060\r\n"
+			   "Sec-Fetch-Site: same-origin\r\n"
+			   "Expect: 100-continue\r\n"
+			   "Content-Length: 20\r\n\r\n";
+
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	CHECK_INT(r.method, METHOD_POST);
+	CHECK_INT(r.minor, 1);
+	CHECK_STR(r.path, "/debug/pprof/symbol?");
+	CHECK_STR(text_of(r.query), "a=%41&b");
+	CHECK_STR(text_of(r.host), "127.0.0.1:6060");
+	CHECK_STR(text_of(r.authorization), "Bearer x");
+	CHECK_STR(text_of(r.origin), "http://127.0.0.1:6060");
+	CHECK_STR(text_of(r.fetch_site), "same-origin");
+	CHECK(r.expect_continue && r.has_length);
+	CHECK_INT(r.length, 20);
+
+	text = "HEAD HTTP://evil.com:1?x?y HTTP/1.0\r\nHost: a\r\n\r\n";
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	CHECK_INT(r.method, METHOD_HEAD);
+	CHECK_INT(r.minor, 0);
+	CHECK_STR(r.path, "/");
+	CHECK_STR(text_of(r.query), "x?y");
+	CHECK_STR(text_of(r.host), "evil.com:1"); /* the authority goes before Host */
+	CHECK_STR(text_of(r.authorization), "(absent)");
+	CHECK(!r.has_length && !r.expect_continue);
+
+	text = "DELETE / HTTP/1.0\r\n\r\n";
+	CHECK_INT(parse(text, strlen(text), &r), strlen(text));
+	CHECK_INT(r.method, METHOD_OTHER);
+	CHECK_STR(text_of(r.host), "(absent)");
+	CHECK_STR(text_of(r.query), "(absent)");
+}
+
+/* Go's url.ParseQuery and FormValue, each row tried on Go. */
+TEST(request_query_values)
+{
+	static const struct {
+		const char *query, *want; /* value of "k"; NULL: absent */
+	} rows[] = {
+		{ "", NULL }, { "k", "" }, { "k=", "" }, { "=k", NULL }, { "k=1", "1" },
+		{ "k=1&k=2", "1" }, { "a=1&k=2", "2" }, { "kk=1", NULL }, { "K=1", NULL },
+		{ "k=a=b", "a=b" }, { "k==", "=" }, { "&&k=1&&", "1" }, { "k=a+b", "a b" },
+		{ "k=a%20b", "a b" }, { "k=%2B", "+" }, { "%6b=1", "1" }, { "%6B=1", "1" },
+		{ "k=1;a=2", NULL }, { "a=1;k=2", NULL }, { "k=1;&k=2", "2" }, { "k;=1&k=2", "2" },
+		{ "k=%3B", ";" }, { "k=%", NULL }, { "k=%4", NULL }, { "k=%zz&k=2", "2" },
+		{ "%k=1", NULL }, { "k=%26x", "&x" }, { "k=%25%34%31", "%41" }, { "+k=1", NULL },
+		{ "k+=1", NULL }, { "k=\xff", "\xff" }, { "k=?", "?" }, { "k=/", "/" },
+		{ "a&k", "" }, { "k&k=2", "" }, { "k=%3D", "=" }, { "k%3D=1", NULL },
+	};
+	struct request r = { 0 };
+	char buf[16];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t size = strlen(rows[i].query);
+		long n;
+
+		r.query = (struct text){ guarded_copy(rows[i].query, size), size };
+		n = request_query(&r, "k", buf, sizeof(buf));
+		if (rows[i].want ? n != (long)strlen(rows[i].want) || strcmp(buf, rows[i].want) != 0 :
+				   n != -1 || buf[0] != '\0')
+			test_fail(__FILE__, __LINE__, "query \"%s\": %ld \"%s\"", rows[i].query, n,
+				  buf);
+	}
+	r.query = (struct text){ NULL, 0 };
+	CHECK_INT(request_query(&r, "k", buf, sizeof(buf)), -1);
+	r.query = (struct text){ "k=0123456789", 12 };
+	CHECK_INT(request_query(&r, "k", buf, 4), 10);
+	CHECK_STR(buf, "012");
+	CHECK_INT(request_query(&r, "k", buf, 1), 10);
+	CHECK_STR(buf, "");
+	CHECK_INT(request_query(&r, "k", NULL, 0), 10);
+	r.query = (struct text){ "k=a%00b", 7 };
+	CHECK_INT(request_query(&r, "k", buf, sizeof(buf)), 3);
+	CHECK_INT(memcmp(buf, "a\0b", 4), 0);
+}
+
+/* strconv.ParseInt(…, 10, 64) */
+TEST(request_query_numbers)
+{
+	static const struct {
+		const char *query;
+		int want;
+		int64_t value;
+	} rows[] = {
+		{ "", 0, 0 }, { "n", 0, 0 }, { "n=", 0, 0 }, { "m=1", 0, 0 }, { "n=0", 1, 0 },
+		{ "n=1", 1, 1 }, { "n=-1", 1, -1 }, { "n=%2B1", 1, 1 }, { "n=+1", -1, 0 },
+		{ "n=-0", 1, 0 }, { "n=007", 1, 7 }, { "n=%31", 1, 1 }, { "n=1+", -1, 0 },
+		{ "n=+", -1, 0 }, { "n=-", -1, 0 }, { "n=%2B", -1, 0 }, { "n=--1", -1, 0 },
+		{ "n=x", -1, 0 }, { "n=1x", -1, 0 }, { "n=0x10", -1, 0 }, { "n=1e9", -1, 0 },
+		{ "n=1.5", -1, 0 }, { "n=1_000", -1, 0 }, { "n=inf", -1, 0 }, { "n=nan", -1, 0 },
+		{ "n=1%00", -1, 0 }, { "n=%201", -1, 0 }, { "n=1%0a", -1, 0 }, { "n=%D9%A1", -1, 0 },
+		{ "n=9223372036854775807", 1, INT64_MAX }, { "n=9223372036854775808", -1, 0 },
+		{ "n=-9223372036854775808", 1, INT64_MIN }, { "n=-9223372036854775809", -1, 0 },
+		{ "n=99999999999999999999", -1, 0 }, { "n=18446744073709551617", -1, 0 },
+		{ "n=00000000000000000000000000000000000001", 1, 1 }, { "n=2147483648", 1, 2147483648 },
+		{ "n=1&n=2", 1, 1 }, { "n=x&n=2", -1, 0 }, { "n=&n=2", 0, 0 }, { "n=1;&n=2", 1, 2 },
+		{ "n=%zz&n=2", 1, 2 }, { "n==1", -1, 0 }, { "n=1=", -1, 0 }, { "n=%2D5", 1, -5 },
+		{ "a=1;b=2", 0, 0 }, { "n=1,2", -1, 0 }, { "n=/", -1, 0 }, { "n=:", -1, 0 },
+	};
+	struct request r = { 0 };
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		size_t size = strlen(rows[i].query);
+		int64_t value = 77;
+		int got;
+
+		r.query = (struct text){ guarded_copy(rows[i].query, size), size };
+		got = request_query_int(&r, "n", &value);
+		if (got != rows[i].want || value != (got == 1 ? rows[i].value : 77))
+			test_fail(__FILE__, __LINE__, "query \"%s\": %d %lld", rows[i].query, got,
+				  (long long)value);
+	}
+}
