@@ -27,7 +27,7 @@ OWN_CFLAGS   := -std=gnu17 -O2 -g -fPIC -fvisibility=hidden -fno-plt -fno-semant
 	-ftls-model=initial-exec -fexceptions -fasynchronous-unwind-tables -fno-strict-aliasing \
 	-fno-builtin-malloc -fno-builtin-calloc -fstack-protector-strong -U_FORTIFY_SOURCE \
 	-Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wundef -Wvla \
-	-Wno-unused-parameter -Wno-unknown-warning-option $(WERROR)
+	-Wno-unused-parameter $(WERROR)
 OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUILD)/gen/exports.map \
 	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,--as-needed -Wl,-z,defs -Wl,-z,text \
 	-Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-z,noseparate-code

@@ -30,8 +30,6 @@ struct profile {
 	enum text_form form;
 	/* The text of a 400 when parameters of its own are wrong, or NULL; may be NULL. */
 	const char *(*refuse)(const struct request *request);
-	/* Why a request cannot be answered: the text of a 400, or NULL. May be NULL. */
-	const char *(*refuse)(const struct request *request);
 	/* What there is now; NULL when out of memory. The request may carry parameters of its own. */
 	struct snapshot *(*take)(const struct profile *profile, const struct request *request);
 	int64_t (*period)(void);

@@ -21,7 +21,8 @@ enum { UNRESOLVED, RESOLVING, RESOLVED };
 
 EXPORT const char pprofagent_version[] = VERSION;
 /* Our own, whichever copy's symbol the loader binds the visible name to. */
-extern const char own_version[] __attribute__((alias("pprofagent_version"), visibility("hidden")));
+extern const char own_version[sizeof(VERSION)]
+	__attribute__((alias("pprofagent_version"), visibility("hidden")));
 
 static _Atomic int state;
 static _Atomic int resolver; /* tid while RESOLVING */

@@ -5,7 +5,8 @@ TEST_CFLAGS := -std=gnu17 -O1 -g -D_GNU_SOURCE -I. -Iagent/arch/$(ARCH) -I$(BUIL
 UNIT_SRC := $(wildcard tests/unit/*.c)
 UNIT_OBJ := $(UNIT_SRC:%.c=$(BUILD)/obj/%.o)
 # Unit tests link the modules, never the hooks: sanitizers keep their own malloc.
-UNIT_LIB_OBJ := $(filter-out $(BUILD)/obj/hooks/% $(BUILD)/obj/agent/agent.o $(BUILD)/obj/agent/arch/$(ARCH)/start.o,$(OBJ))
+UNIT_LIB_OBJ := $(filter $(addprefix $(BUILD)/obj/,agent/base/% agent/collect/% agent/http/% encode/% gen/% \
+	agent/options.o agent/launchers.o agent/inherit.o),$(OBJ))
 
 RUN_TESTS = BUILD="$(abspath $(BUILD))" CC="$(CC)" python3 tests/integration/run.py
 CHECKS := check-static check-unit check-integration check-real
