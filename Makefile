@@ -37,7 +37,7 @@ OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 SRC := $(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c)
 ASM := $(wildcard agent/arch/$(ARCH)/*.S)
 GEN := $(BUILD)/gen/encode/profile.pb-c.c
-LIBIBERTY := $(BUILD)/obj/gen/libiberty.o
+LIBIBERTY := $(BUILD)/obj/gen/libiberty.a
 OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
 LIB := $(BUILD)/libpprofagent.so
 
@@ -77,7 +77,8 @@ $(LIBIBERTY): encode/libiberty.syms
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(LD) -r -o $@.all $(LIBIBERTY_USED:%=-u %) $$($(CC) -print-file-name=libiberty.a)
-	$(Q)$(OBJCOPY) --redefine-syms=$< $(LIBIBERTY_USED:%=--keep-global-symbol=%) $@.all $@
+	$(Q)$(OBJCOPY) --redefine-syms=$< $(LIBIBERTY_USED:%=--keep-global-symbol=%) $@.all $@.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $@.o # in an archive, so that --exclude-libs hides it
 
 # The version nodes that our symbols carry; which symbols are visible at all is EXPORT's business.
 $(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports
@@ -111,4 +112,4 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
 	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR BINDIR MANDIR DESTDIR ARCH WERROR V=1"
 
--include $(OBJ:.o=.d)
+-include $(patsubst %.o,%.d,$(filter %.o,$(OBJ)))
