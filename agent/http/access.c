@@ -22,7 +22,7 @@ static bool same_text(struct text a, struct text b)
 
 static struct text text_of(const char *s)
 {
-	return (struct text){ s, strlen(s) };
+	return (struct text){s, strlen(s)};
 }
 
 /* Takes `word` off the front, case ignored. */
@@ -30,7 +30,7 @@ static bool skip_word(struct text *in, const char *word)
 {
 	size_t n = strlen(word);
 
-	if (in->size < n || !same_text((struct text){ in->at, n }, text_of(word)))
+	if (in->size < n || !same_text((struct text){in->at, n}, text_of(word)))
 		return false;
 	in->at += n;
 	in->size -= n;
@@ -96,7 +96,7 @@ static bool token_given(const char *token, struct text authorization)
 	colon = n > 0 ? memchr(plain, ':', (size_t)n) : NULL;
 	if (!colon)
 		return false;
-	return same_secret((struct text){ colon + 1, (size_t)(plain + n - colon - 1) }, token);
+	return same_secret((struct text){colon + 1, (size_t)(plain + n - colon - 1)}, token);
 }
 
 /* Takes the port off; false when it is not one. */
@@ -116,11 +116,12 @@ static bool listed(const char *hosts, struct text host)
 {
 	while (hosts && *hosts) {
 		size_t n = strcspn(hosts, ",");
-		struct text name = { hosts, n };
+		struct text name = {hosts, n};
 
 		while (name.size && (*name.at == ' ' || *name.at == '\t'))
 			name.at++, name.size--;
-		while (name.size && (name.at[name.size - 1] == ' ' || name.at[name.size - 1] == '\t'))
+		while (name.size &&
+		       (name.at[name.size - 1] == ' ' || name.at[name.size - 1] == '\t'))
 			name.size--;
 		if (name.size && same_text(name, host))
 			return true;
@@ -154,7 +155,8 @@ static bool same_origin(const struct request *request)
 {
 	struct text origin = request->origin, site = request->fetch_site;
 
-	if (site.at && !same_text(site, text_of("none")) && !same_text(site, text_of("same-origin")))
+	if (site.at && !same_text(site, text_of("none")) &&
+	    !same_text(site, text_of("same-origin")))
 		return false;
 	if (!origin.at)
 		return true;

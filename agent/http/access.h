@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who may ask: against web pages that reach the port through the user's browser (DNS rebinding,
- * cross-site requests), other users of the machine, and strangers on the network (hazards K2, K3, K6).
+ * cross-site requests), other users of the machine, and strangers on the network (hazards K2, K3,
+ * K6).
  *
  * Context: agent.
  */
@@ -13,10 +14,10 @@
 #include "agent/http/request.h"
 
 struct access_rules {
-	const char *token;  /* NULL or "": none is asked for */
-	const char *hosts;  /* PPROF_HOSTS: names separated by commas, or NULL */
-	bool loopback;	    /* the listener is bound to a loopback address */
-	bool local_socket;  /* unix socket: the peer's uid was checked, Host means nothing */
+	const char *token; /* NULL or "": none is asked for */
+	const char *hosts; /* PPROF_HOSTS: names separated by commas, or NULL */
+	bool loopback;	   /* the listener is bound to a loopback address */
+	bool local_socket; /* unix socket: the peer's uid was checked, Host means nothing */
 };
 
 enum access {

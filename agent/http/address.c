@@ -37,7 +37,7 @@ static int expand(const char *text, int pid, char *out)
 
 	fmt_buf(number, sizeof(number), "%d", pid);
 	for (; *text; text++) {
-		char one[2] = { *text, '\0' };
+		char one[2] = {*text, '\0'};
 		const char *piece = one;
 		size_t len;
 
@@ -91,7 +91,7 @@ static int parse_ports(struct address *out, const char *text, const struct compl
 
 static int parse_host(struct address *out, const char *host, size_t size, const struct complaint *c)
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff }, none[16];
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}, none[16];
 
 	if (size == 0 || (size == 9 && memcmp(host, "localhost", 9) == 0)) {
 		out->kind = ADDRESS_LOOPBACK;
@@ -137,7 +137,7 @@ static int parse_unix(struct address *out, const char *name, const struct compla
 
 int address_parse(struct address *out, const char *text, int pid, char *error, size_t error_size)
 {
-	const struct complaint c = { error, error_size, text };
+	const struct complaint c = {error, error_size, text};
 	char full[ADDRESS_TEXT_MAX + 1];
 	const char *colon;
 	int err = expand(text, pid, full);

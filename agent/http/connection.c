@@ -27,6 +27,27 @@ static const uint64_t stall_evict = 2 * SECOND;
 
 enum { BUF_FIRST = 2000, SEND_MOST = 256 << 10, DISCARD_MOST = 64 << 10 };
 
+static struct {
+	unsigned busy; /* connections in PHASE_JOB and PHASE_SEND */
+} self;
+
+static bool is_busy(enum phase phase)
+{
+	return phase == PHASE_JOB || phase == PHASE_SEND;
+}
+
+static void enter(struct connection *c, enum phase phase)
+{
+	self.busy += is_busy(phase);
+	self.busy -= is_busy(c->phase);
+	c->phase = phase;
+}
+
+bool connection_crowd(void)
+{
+	return self.busy >= BUSY_MAX - BUSY_MAX / 16;
+}
+
 struct connection *connection_new(int fd, bool tcp, const struct server_config *config,
 				  const struct access_rules *rules, uint64_t now_ns)
 {
@@ -75,7 +96,7 @@ void connection_close(struct connection *c)
 		return;
 	free_buffers(c);
 	sys_close(c->fd);
-	c->phase = PHASE_DEAD;
+	enter(c, PHASE_DEAD);
 }
 
 void connection_free(struct connection *c)
@@ -87,7 +108,7 @@ void connection_free(struct connection *c)
 /* The client must not take what it got for a whole answer. */
 static void reset(struct connection *c)
 {
-	struct linger at_once = { .l_onoff = 1 };
+	struct linger at_once = {.l_onoff = 1};
 
 	if (c->sent == 0) {
 		reply_busy(c->fd);
@@ -123,7 +144,7 @@ static void linger(struct connection *c, uint64_t now_ns)
 {
 	free_buffers(c);
 	sys_shutdown(c->fd, SHUT_WR);
-	c->phase = PHASE_LINGER;
+	enter(c, PHASE_LINGER);
 	c->deadline_ns = now_ns + linger_limit;
 	discard(c);
 }
@@ -168,18 +189,23 @@ static void finish(struct connection *c, uint64_t now_ns)
 {
 	drop_job(c);
 	reply_finish(&c->exchange);
-	c->phase = PHASE_SEND;
+	enter(c, PHASE_SEND);
 	flush(c, now_ns);
 }
 
 /* The handler ran. */
 static void go_on(struct connection *c, uint64_t now_ns)
 {
+	if (c->exchange.step && self.busy >= BUSY_MAX) {
+		drop_job(c);
+		stat_add(STAT_HTTP_BUSY, 1);
+		reply_error(&c->exchange, 503, "the agent serves too many requests now: try again");
+	}
 	if (!c->exchange.step) {
 		finish(c, now_ns);
 		return;
 	}
-	c->phase = PHASE_JOB;
+	enter(c, PHASE_JOB);
 	c->stepped_ns = now_ns;
 	/* A new job gets its first turn soon: JOB_AGAIN unless it set a time. */
 	c->job = c->exchange.wake_ns || c->exchange.wake_events ? JOB_WAIT : JOB_AGAIN;
@@ -189,77 +215,44 @@ static void go_on(struct connection *c, uint64_t now_ns)
 static void act(struct connection *c, enum dispatch what, uint64_t now_ns)
 {
 	switch (what) {
+	case DISPATCH_HEAD:
+		break;
 	case DISPATCH_REPLY:
 		go_on(c, now_ns);
 		break;
-	case DISPATCH_GONE:
+	case DISPATCH_FULL:
+		reply_busy(c->fd);
+		/* fall through */
+	case DISPATCH_GONE: /* nobody waits for an answer to half a question */
 		connection_close(c);
 		break;
 	case DISPATCH_BODY:
 		if (c->phase == PHASE_HEAD)
 			c->deadline_ns = now_ns + DISPATCH_BODY_LIMIT_NS;
-		c->phase = PHASE_BODY;
+		enter(c, PHASE_BODY);
 		break;
 	}
 }
 
-static bool grow_buffer(struct connection *c)
-{
-	size_t room = c->room * 2 < REQUEST_HEAD_MAX ? c->room * 2 : REQUEST_HEAD_MAX;
-	char *grown;
-
-	if (c->have < c->room)
-		return true;
-	grown = mem_realloc(c->buf, room);
-	if (!grown)
-		return false;
-	c->buf = grown;
-	c->room = room;
-	return true;
-}
-
-static void read_head(struct connection *c, uint64_t now_ns)
-{
-	while (c->phase == PHASE_HEAD) {
-		int size;
-		long n;
-
-		/* A full buffer of 8 KiB never gets here: request_parse says 431 to it. */
-		if (!grow_buffer(c)) {
-			reply_busy(c->fd);
-			connection_close(c);
-			return;
-		}
-		n = sys_recv(c->fd, c->buf + c->have, c->room - c->have, MSG_DONTWAIT);
-		if (n == -EAGAIN || n == -EINTR)
-			return;
-		if (n <= 0) { /* nobody waits for an answer to half a question */
-			connection_close(c);
-			return;
-		}
-		c->have += (size_t)n;
-		size = request_parse(&c->exchange.request, c->buf, c->have);
-		if (size == REQUEST_PARTIAL)
-			continue;
-		c->head_size = size > 0 ? (size_t)size : 0;
-		if (size < 0) {
-			dispatch_malformed(c, -size);
-			finish(c, now_ns);
-		} else {
-			act(c, dispatch_head(c, now_ns), now_ns);
-		}
-	}
-}
-
-/* The client has to take some of the reply before the job may make more. */
+/* The client has to take some of the reply before the job may make more; or others theirs, when
+ * all replies together hold too much. Jobs that wait for a time are not held up: they may have to
+ * end a measurement. */
 static bool suspended(const struct connection *c)
 {
+	if (c->job == JOB_AGAIN && reply_pressure())
+		return true;
 	return c->reply.started && c->reply.pending > reply_hold_limit(&c->reply);
+}
+
+void connection_relieve(struct connection *c, uint64_t now_ns)
+{
+	if (c->phase == PHASE_JOB && !c->reply.started)
+		stream(c, now_ns);
 }
 
 unsigned connection_poll(const struct connection *c, struct pollfd fds[2])
 {
-	fds[0] = (struct pollfd){ .fd = c->fd };
+	fds[0] = (struct pollfd){.fd = c->fd};
 	switch (c->phase) {
 	case PHASE_HEAD:
 	case PHASE_BODY:
@@ -279,7 +272,7 @@ unsigned connection_poll(const struct connection *c, struct pollfd fds[2])
 	}
 	if (c->phase != PHASE_JOB || !c->exchange.wake_events || suspended(c))
 		return 1;
-	fds[1] = (struct pollfd){ .fd = c->exchange.wake_fd, .events = c->exchange.wake_events };
+	fds[1] = (struct pollfd){.fd = c->exchange.wake_fd, .events = c->exchange.wake_events};
 	return 2;
 }
 
@@ -310,7 +303,7 @@ void connection_on_ready(struct connection *c, short revents, uint64_t now_ns)
 {
 	switch (c->phase) {
 	case PHASE_HEAD:
-		read_head(c, now_ns);
+		act(c, dispatch_head(c, now_ns), now_ns);
 		break;
 	case PHASE_BODY:
 		act(c, dispatch_body(c), now_ns);
@@ -390,23 +383,35 @@ void connection_step(struct connection *c, uint64_t now_ns)
 		stream(c, now_ns);
 }
 
-unsigned connection_idleness(const struct connection *c, uint64_t now_ns)
+uint64_t connection_idleness(const struct connection *c, uint64_t now_ns)
 {
+	const uint64_t rank = UINT64_C(1) << 62; /* above any time in ns */
+
 	switch (c->phase) {
 	case PHASE_LINGER:
-		return 4;
+		return 3 * rank;
 	case PHASE_HEAD:
 	case PHASE_BODY:
-		return 3;
+		return 2 * rank;
 	case PHASE_JOB:
 		if (c->punished)
-			return 2;
+			return rank;
 		if (!c->reply.started || !c->reply.pending)
 			return 0;
 		/* fall through */
-	case PHASE_SEND:
-		return now_ns - c->moved_ns > stall_evict ? 1 : 0;
+	case PHASE_SEND: /* of those who do not read, who has not for longest */
+		return now_ns - c->moved_ns > stall_evict ? now_ns - c->moved_ns : 0;
 	default:
 		return 0;
 	}
+}
+
+void connection_evict(struct connection *c)
+{
+	if (c->phase != PHASE_LINGER)
+		stat_add(STAT_HTTP_EVICTED, 1);
+	if (c->phase == PHASE_SEND || (c->phase == PHASE_JOB && c->reply.started))
+		reset(c);
+	else
+		connection_close(c);
 }

@@ -14,12 +14,17 @@
 #include "agent/http/reply.h"
 #include "agent/http/server.h"
 
+/* Connections with a job or a reply to send. Any more get 503 for a job; what can be answered at
+ * once is answered: the server keeps places beyond these. */
+enum { BUSY_MAX = 256 };
+
 enum phase {
 	PHASE_HEAD,   /* the head of the request is not complete */
 	PHASE_BODY,   /* its body is not */
 	PHASE_JOB,    /* a job works on the reply */
 	PHASE_SEND,   /* the reply is complete and being sent */
-	PHASE_LINGER, /* sent; what the client still says is thrown away, lest the close be a reset */
+	PHASE_LINGER, /* sent; what the client still says is thrown away, lest the close be a reset
+		       */
 	PHASE_DEAD,   /* closed; to be freed by connection_free */
 };
 
@@ -32,15 +37,16 @@ struct connection {
 	enum phase phase;
 	enum job_state job; /* PHASE_JOB: what its last step said */
 	int fd;
-	unsigned poll_at;     /* index of its pollfd in this turn; the job's wake_fd follows */
-	bool tcp;	      /* a FIN is a goodbye */
-	bool punished;	      /* PHASE_JOB: only waits to say 401; may be evicted */
-	uint64_t deadline_ns; /* HEAD, BODY, LINGER: the end. JOB, SEND: when to look for progress */
-	uint64_t moved_ns;    /* the client last took bytes */
-	uint64_t stepped_ns;  /* the job's last step */
-	uint64_t sent;	      /* bytes that the kernel took */
-	int queued;	      /* bytes in the socket's queue at the last look */
-	char *buf;	      /* the head, and what followed it in the same reads */
+	unsigned poll_at; /* index of its pollfd in this turn; the job's wake_fd follows */
+	bool tcp;	  /* a FIN is a goodbye */
+	bool punished;	  /* PHASE_JOB: only waits to say 401; may be evicted */
+	uint64_t
+		deadline_ns; /* HEAD, BODY, LINGER: the end. JOB, SEND: when to look for progress */
+	uint64_t moved_ns;   /* the client last took bytes */
+	uint64_t stepped_ns; /* the job's last step */
+	uint64_t sent;	     /* bytes that the kernel took */
+	int queued;	     /* bytes in the socket's queue at the last look */
+	char *buf;	     /* the head, and what followed it in the same reads */
 	size_t have, room;
 	size_t head_size;
 	char *body;
@@ -70,7 +76,14 @@ void connection_on_time(struct connection *c, uint64_t now_ns);
 bool connection_runnable(const struct connection *c, bool fd_ready, uint64_t now_ns);
 void connection_step(struct connection *c, uint64_t now_ns);
 
+/* Nearly as many are busy as may be. */
+bool connection_crowd(void);
+/* Lets a reply that holds too much begin to be sent. */
+void connection_relieve(struct connection *c, uint64_t now_ns);
+
 /* How dispensable it is when another wants its place: 0 not at all, else higher is more. */
-unsigned connection_idleness(const struct connection *c, uint64_t now_ns);
+uint64_t connection_idleness(const struct connection *c, uint64_t now_ns);
+/* Closes it in favour of another. */
+void connection_evict(struct connection *c);
 
 #endif

@@ -12,14 +12,15 @@
 #include "agent/http/connection.h"
 #include "agent/http/path.h"
 
-/* Wrong tokens answered at once in one second; the others wait a second (hazard K6). */
+/* Wrong tokens in a row, each less than a second after the one before, that are answered at once;
+ * the others wait a second (hazard K6). */
 enum { FREE_GUESSES = 5, BODY_FIRST = 4000 };
 static const uint64_t guess_delay_ns = 1000000000;
 
 static struct {
-	uint64_t second;
-	unsigned guesses; /* in that second */
-	size_t bodies;	  /* bytes that all request bodies hold */
+	uint64_t guessed_ns; /* the last wrong token */
+	unsigned guesses;    /* in a row */
+	size_t bodies;	     /* bytes that all request bodies hold */
 } self;
 
 static void reply_no_token(struct exchange *x)
@@ -38,10 +39,9 @@ static enum job_state say_no(struct exchange *x, uint64_t now_ns)
 
 static void refuse_token(struct connection *c, uint64_t now_ns)
 {
-	if (self.second != now_ns / guess_delay_ns) {
-		self.second = now_ns / guess_delay_ns;
+	if (now_ns - self.guessed_ns > guess_delay_ns)
 		self.guesses = 0;
-	}
+	self.guessed_ns = now_ns;
 	if (self.guesses++ < FREE_GUESSES) {
 		reply_no_token(&c->exchange);
 		return;
@@ -69,8 +69,9 @@ static bool let_in(struct connection *c, uint64_t now_ns)
 			    "it to PPROF_HOSTS");
 		break;
 	case ACCESS_ORIGIN:
-		reply_error(x, 403,
-			    "requests made by other web pages are refused: open this address itself");
+		reply_error(
+			x, 403,
+			"requests made by other web pages are refused: open this address itself");
 		break;
 	}
 	stat_add(STAT_HTTP_DENIED, 1);
@@ -79,7 +80,7 @@ static bool let_in(struct connection *c, uint64_t now_ns)
 
 static void refuse_method(struct exchange *x, unsigned allowed)
 {
-	static const char *const names[] = { "GET", "HEAD", "POST" }; /* by bit of METHOD_* */
+	static const char *const names[] = {"GET", "HEAD", "POST"}; /* by bit of METHOD_* */
 	char line[40] = "Allow: ";
 	size_t n = strlen(line), first = n;
 
@@ -187,7 +188,8 @@ static void send_continue(struct connection *c)
 		sys_send(c->fd, go_on, sizeof(go_on) - 1, MSG_DONTWAIT);
 }
 
-enum dispatch dispatch_head(struct connection *c, uint64_t now_ns)
+/* The head is complete. */
+static enum dispatch judge(struct connection *c, uint64_t now_ns)
 {
 	struct exchange *x = &c->exchange;
 	char clean[REQUEST_PATH_MAX + 2];
@@ -212,14 +214,6 @@ enum dispatch dispatch_head(struct connection *c, uint64_t now_ns)
 	return dispatch_body(c);
 }
 
-const char *exchange_body(const struct exchange *exchange, size_t *out_size)
-{
-	const struct connection *c = CONTAINER_OF(exchange, const struct connection, exchange);
-
-	*out_size = c->body_have;
-	return c->body;
-}
-
 void dispatch_malformed(struct connection *c, int status)
 {
 	char text[64];
@@ -230,4 +224,54 @@ void dispatch_malformed(struct connection *c, int status)
 	reply_plain(&c->exchange, status, text);
 	if (status == 405)
 		reply_header(&c->exchange, "Allow: GET, HEAD");
+}
+
+static bool grow_buffer(struct connection *c)
+{
+	size_t room = c->room * 2 < REQUEST_HEAD_MAX ? c->room * 2 : REQUEST_HEAD_MAX;
+	char *grown;
+
+	if (c->have < c->room)
+		return true;
+	grown = mem_realloc(c->buf, room);
+	if (!grown)
+		return false;
+	c->buf = grown;
+	c->room = room;
+	return true;
+}
+
+enum dispatch dispatch_head(struct connection *c, uint64_t now_ns)
+{
+	for (;;) {
+		int size;
+		long n;
+
+		/* A full buffer of 8 KiB never gets here: request_parse says 431 to it. */
+		if (!grow_buffer(c))
+			return DISPATCH_FULL;
+		n = sys_recv(c->fd, c->buf + c->have, c->room - c->have, MSG_DONTWAIT);
+		if (n == -EAGAIN || n == -EINTR)
+			return DISPATCH_HEAD;
+		if (n <= 0)
+			return DISPATCH_GONE;
+		c->have += (size_t)n;
+		size = request_parse(&c->exchange.request, c->buf, c->have);
+		if (size == REQUEST_PARTIAL)
+			continue;
+		if (size > 0) {
+			c->head_size = (size_t)size;
+			return judge(c, now_ns);
+		}
+		dispatch_malformed(c, -size);
+		return DISPATCH_REPLY;
+	}
+}
+
+const char *exchange_body(const struct exchange *exchange, size_t *out_size)
+{
+	const struct connection *c = CONTAINER_OF(exchange, const struct connection, exchange);
+
+	*out_size = c->body_have;
+	return c->body;
 }

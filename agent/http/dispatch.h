@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a complete head to the handler: access, canonical path, method, body. Whatever is refused
+ * From the socket to the handler: head, access, canonical path, method, body. Whatever is refused
  * on the way gets its answer here.
  *
  * Context: agent.
@@ -16,11 +16,14 @@
 struct connection;
 
 enum dispatch {
+	DISPATCH_HEAD,	/* the head is not complete: dispatch_head when there is more of it */
+	DISPATCH_BODY,	/* the body is not complete: dispatch_body when there is more of it */
 	DISPATCH_REPLY, /* a reply was begun, or a job set */
-	DISPATCH_BODY,	/* the body has to come first: dispatch_body when there is more of it */
-	DISPATCH_GONE,	/* the client left before the end of its body */
+	DISPATCH_FULL,	/* no memory to read on */
+	DISPATCH_GONE,	/* the client left before the end of its request */
 };
 
+/* Read what is there. */
 enum dispatch dispatch_head(struct connection *c, uint64_t now_ns);
 enum dispatch dispatch_body(struct connection *c);
 void dispatch_free_body(struct connection *c);

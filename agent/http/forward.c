@@ -56,7 +56,8 @@ static enum job_state send_request(struct exchange *x, uint64_t now_ns)
 	while (f->sent < all) {
 		bool in_head = f->sent < f->head_size;
 		const char *at = in_head ? f->head + f->sent : body + (f->sent - f->head_size);
-		long n = sys_send(f->fd, at, (in_head ? f->head_size : all) - f->sent, MSG_DONTWAIT);
+		long n =
+			sys_send(f->fd, at, (in_head ? f->head_size : all) - f->sent, MSG_DONTWAIT);
 
 		if (n == -EAGAIN && now_ns >= f->deadline_ns)
 			return fail(x, 504, "that process does not answer");
@@ -91,7 +92,8 @@ static enum job_state receive(struct exchange *x)
 		case UPSTREAM_DONE:
 			return JOB_DONE;
 		case UPSTREAM_BAD:
-			return fail(x, 502, "what listens in the place of that process is no agent");
+			return fail(x, 502,
+				    "what listens in the place of that process is no agent");
 		}
 	}
 	return JOB_WAIT;
@@ -104,7 +106,7 @@ static enum job_state step(struct exchange *x, uint64_t now_ns)
 
 static int connect_to(const char *name)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	size_t n = strlen(name);
 	struct ucred peer;
 	socklen_t size = sizeof(peer);

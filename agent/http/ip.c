@@ -109,7 +109,7 @@ void ip_print_v6(const uint8_t ip[16], char out[IP_TEXT_MAX])
 			i += best_len - 1;
 			continue;
 		}
-		n += fmt_buf(out + n, IP_TEXT_MAX - n, "%s%x",
-			     n && out[n - 1] != ':' ? ":" : "", group[i]);
+		n += fmt_buf(out + n, IP_TEXT_MAX - n, "%s%x", n && out[n - 1] != ':' ? ":" : "",
+			     group[i]);
 	}
 }

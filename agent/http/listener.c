@@ -70,7 +70,7 @@ static uint16_t bound_port(int fd)
 
 static int open_tcp(struct listeners *out, union sock_addr *addr, bool loopback, bool only_v6)
 {
-	struct listener l = { .tcp = true, .loopback = loopback };
+	struct listener l = {.tcp = true, .loopback = loopback};
 	bool v6 = addr->any.sa_family == AF_INET6;
 	int fd = open_socket(addr->any.sa_family), on = 1, off = 0, err;
 	char ip[IP_TEXT_MAX];
@@ -96,7 +96,7 @@ static int open_tcp(struct listeners *out, union sock_addr *addr, bool loopback,
 
 static int open_v4(struct listeners *out, const uint8_t ip[4], uint16_t port)
 {
-	union sock_addr addr = { .v4 = { .sin_family = AF_INET, .sin_port = htons(port) } };
+	union sock_addr addr = {.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
 
 	memcpy(&addr.v4.sin_addr, ip, 4);
 	return open_tcp(out, &addr, ip[0] == 127, false);
@@ -104,8 +104,8 @@ static int open_v4(struct listeners *out, const uint8_t ip[4], uint16_t port)
 
 static int open_v6(struct listeners *out, const uint8_t ip[16], uint16_t port, bool only_v6)
 {
-	static const uint8_t loopback[16] = { [15] = 1 };
-	union sock_addr addr = { .v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) } };
+	static const uint8_t loopback[16] = {[15] = 1};
+	union sock_addr addr = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
 
 	memcpy(&addr.v6.sin6_addr, ip, 16);
 	return open_tcp(out, &addr, memcmp(ip, loopback, 16) == 0, only_v6);
@@ -128,7 +128,7 @@ static bool not_here(int err)
  * "localhost" may mean both. */
 static int open_loopback(struct listeners *out, uint16_t port)
 {
-	static const uint8_t v4[4] = { 127, 0, 0, 1 }, v6[16] = { [15] = 1 };
+	static const uint8_t v4[4] = {127, 0, 0, 1}, v6[16] = {[15] = 1};
 	int err = 0;
 
 	for (int i = 0; i < (port ? 1 : FREE_PORT_TRIES); i++) {
@@ -185,8 +185,8 @@ static bool stale(const struct sockaddr_un *addr, socklen_t size)
 
 static int open_unix(struct listeners *out, const struct address *address)
 {
-	struct listener l = { 0 };
-	union sock_addr addr = { .un = { .sun_family = AF_UNIX } };
+	struct listener l = {0};
+	union sock_addr addr = {.un = {.sun_family = AF_UNIX}};
 	bool abstract = address->kind == ADDRESS_ABSTRACT;
 	size_t n = strlen(address->name);
 	/* An abstract name begins with NUL and has no other end than the size. */

@@ -12,12 +12,12 @@
 enum { LISTENERS_MAX = 4 };
 
 struct listener {
-	int fd;	       /* -1: closed */
+	int fd; /* -1: closed */
 	bool tcp;
-	bool loopback; /* TCP that other machines cannot reach */
+	bool loopback;	   /* TCP that other machines cannot reach */
 	uint64_t dev, ino; /* what the descriptor was when it was made (hazard D1) */
-	char host[50]; /* as in a URL: "127.0.0.1", "[::1]"; "" for unix sockets */
-	uint16_t port; /* the real one */
+	char host[50];	   /* as in a URL: "127.0.0.1", "[::1]"; "" for unix sockets */
+	uint16_t port;	   /* the real one */
 };
 
 struct listeners {

@@ -45,7 +45,7 @@ size_t path_escape(const char *path, char *out, size_t size)
 		unsigned char c = (unsigned char)*path;
 		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 			     (c >= '0' && c <= '9') || strchr("-_.~$&+,/:;=@", c);
-		char text[3] = { '%', hex[c >> 4], hex[c & 15] };
+		char text[3] = {'%', hex[c >> 4], hex[c & 15]};
 
 		for (size_t i = 0; i < (plain ? 1 : sizeof(text)); i++, n++)
 			if (n + 1 < size)

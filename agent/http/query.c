@@ -57,18 +57,18 @@ static bool find_value(struct text query, const char *key, struct text *out)
 {
 	while (query.size > 0) {
 		const char *end = memchr(query.at, '&', query.size);
-		struct text pair = { query.at, end ? (size_t)(end - query.at) : query.size };
+		struct text pair = {query.at, end ? (size_t)(end - query.at) : query.size};
 		size_t step = end ? pair.size + 1 : pair.size;
 		const char *equals = memchr(pair.at, '=', pair.size);
-		struct text name = { pair.at, equals ? (size_t)(equals - pair.at) : pair.size };
+		struct text name = {pair.at, equals ? (size_t)(equals - pair.at) : pair.size};
 
 		query.at += step;
 		query.size -= step;
 		if (pair.size == 0 || !valid_pair(pair) || !is_key(name, key))
 			continue;
-		*out = (struct text){ "", 0 };
+		*out = (struct text){"", 0};
 		if (equals)
-			*out = (struct text){ equals + 1, pair.size - name.size - 1 };
+			*out = (struct text){equals + 1, pair.size - name.size - 1};
 		return true;
 	}
 	return false;

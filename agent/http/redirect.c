@@ -12,8 +12,7 @@ static void write_escaped(struct sink *sink, const char *text)
 		char c;
 		const char *entity;
 	} entities[] = {
-		{ '&', "&amp;" }, { '<', "&lt;" },  { '>', "&gt;" },
-		{ '"', "&#34;" }, { '\'', "&#39;" },
+		{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&#34;"}, {'\'', "&#39;"},
 	};
 
 	for (; *text; text++) {
@@ -39,8 +38,8 @@ void reply_redirect(struct exchange *exchange, const char *path)
 	if (query.size)
 		fmt_buf(line + n, sizeof(line) - n, "?%.*s", (int)query.size, query.at);
 	reply_begin(exchange, 301,
-		    get || exchange->request.method == METHOD_HEAD ? "text/html; charset=utf-8" :
-								     NULL,
+		    get || exchange->request.method == METHOD_HEAD ? "text/html; charset=utf-8"
+								   : NULL,
 		    NULL);
 	reply_header(exchange, line);
 	if (get) {

@@ -24,8 +24,10 @@ enum {
 	BLOCK_MIN = 2 << 10,
 	BLOCK_MAX = 64 << 10,
 	HEAD_MAX = 1024, /* a head without the handler's lines */
-	HOLD_MIN = 64 << 10,
+	HOLD_MIN = 2 << 10,
 	HOLD_MAX = 8 << 20,
+	HOLD_SHARES =
+		2048, /* of the budget: what any reply may hold, so that 256 stay below half */
 };
 
 struct block {
@@ -46,36 +48,36 @@ static const struct {
 	int status;
 	const char *text;
 } statuses[] = {
-	{ 100, "Continue" },
-	{ 200, "OK" },
-	{ 301, "Moved Permanently" },
-	{ 400, "Bad Request" },
-	{ 401, "Unauthorized" },
-	{ 403, "Forbidden" },
-	{ 404, "Not Found" },
-	{ 405, "Method Not Allowed" },
-	{ 408, "Request Timeout" },
-	{ 413, "Request Entity Too Large" },
-	{ 414, "Request URI Too Long" },
-	{ 417, "Expectation Failed" },
-	{ 429, "Too Many Requests" },
-	{ 431, "Request Header Fields Too Large" },
-	{ 500, "Internal Server Error" },
-	{ 501, "Not Implemented" },
-	{ 502, "Bad Gateway" },
-	{ 503, "Service Unavailable" },
-	{ 504, "Gateway Timeout" },
-	{ 505, "HTTP Version Not Supported" },
+	{100, "Continue"},
+	{200, "OK"},
+	{301, "Moved Permanently"},
+	{400, "Bad Request"},
+	{401, "Unauthorized"},
+	{403, "Forbidden"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{408, "Request Timeout"},
+	{413, "Request Entity Too Large"},
+	{414, "Request URI Too Long"},
+	{417, "Expectation Failed"},
+	{429, "Too Many Requests"},
+	{431, "Request Header Fields Too Large"},
+	{500, "Internal Server Error"},
+	{501, "Not Implemented"},
+	{502, "Bad Gateway"},
+	{503, "Service Unavailable"},
+	{504, "Gateway Timeout"},
+	{505, "HTTP Version Not Supported"},
 };
 
 /* On every answer (hazard K5). */
-#define COMMON_LINES                                                                          \
-	"X-Content-Type-Options: nosniff\r\n"                                                 \
-	"Cache-Control: no-store\r\n"                                                         \
-	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "            \
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                     \
-	"Referrer-Policy: no-referrer\r\n"                                                    \
-	"Cross-Origin-Resource-Policy: same-origin\r\n"                                       \
+#define COMMON_LINES                                                                               \
+	"X-Content-Type-Options: nosniff\r\n"                                                      \
+	"Cache-Control: no-store\r\n"                                                              \
+	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "                 \
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                          \
+	"Referrer-Policy: no-referrer\r\n"                                                         \
+	"Cross-Origin-Resource-Policy: same-origin\r\n"                                            \
 	"Connection: close\r\n"
 
 const char *reply_status_text(int status)
@@ -97,7 +99,7 @@ static struct block *block_new(size_t size)
 
 	if (!b)
 		return NULL;
-	*b = (struct block){ .size = size, .at = BEFORE, .end = BEFORE };
+	*b = (struct block){.size = size, .at = BEFORE, .end = BEFORE};
 	self.held += size;
 	return b;
 }
@@ -315,13 +317,15 @@ void reply_finish(struct exchange *exchange)
 {
 	struct reply *reply = reply_of(exchange);
 
+	if (reply->status == 0 && !reply->err)
+		reply->err = -ENODATA; /* the handler said nothing */
 	if (reply->err && !reply->started) {
 		bool memory = reply->err == -ENOMEM;
 
 		stat_add(STAT_NO_MEMORY, memory);
 		reply_error(exchange, memory ? 503 : 500,
-			    memory ? "the agent's memory is full: raise PPROF_MAX_MEM" :
-				     "the answer could not be written");
+			    memory ? "the agent's memory is full: raise PPROF_MAX_MEM"
+				   : "the answer could not be written");
 	}
 	reply->finished = true;
 	if (reply->err)
@@ -386,11 +390,25 @@ size_t reply_hold_limit(const struct reply *reply)
 	size_t half_free = used < limit ? (limit - used) / 2 : 0;
 	size_t others = self.held - (reply->pending < self.held ? reply->pending : self.held);
 	size_t share = others < limit / 2 ? limit / 2 - others : 0;
+	size_t least = limit / HOLD_SHARES < HOLD_MIN ? HOLD_MIN : limit / HOLD_SHARES;
 	size_t hold = half_free < share ? half_free : share;
 
 	if (hold > HOLD_MAX)
 		hold = HOLD_MAX;
-	return hold < HOLD_MIN ? HOLD_MIN : hold;
+	return hold < least ? least : hold;
+}
+
+bool reply_pressure(void)
+{
+	/* reply_hold_limit keeps them at a half, but for what a job writes in one step */
+	return self.held > budget_limit() / 8 * 5;
+}
+
+bool reply_full(struct exchange *exchange)
+{
+	const struct reply *reply = reply_of(exchange);
+
+	return reply->pending > reply_hold_limit(reply);
 }
 
 void reply_busy(int fd)

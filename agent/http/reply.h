@@ -21,13 +21,13 @@ struct reply {
 	char *lines;		    /* header lines of the handler, each with CRLF; NULL: none */
 	size_t lines_size;
 	int status;
-	int err;	 /* -errno: the gathered body is not whole */
-	unsigned minor;	 /* HTTP/1.minor of the request */
-	bool head_only;	 /* HEAD: no body is kept */
-	bool started;	 /* the head is in the blocks: nothing can be taken back */
-	bool chunked;	 /* chunked transfer coding */
-	bool finished;	 /* the last byte is in the blocks */
-	bool broken;	 /* must end in a reset */
+	int err;	/* -errno: the gathered body is not whole */
+	unsigned minor; /* HTTP/1.minor of the request */
+	bool head_only; /* HEAD: no body is kept */
+	bool started;	/* the head is in the blocks: nothing can be taken back */
+	bool chunked;	/* chunked transfer coding */
+	bool finished;	/* the last byte is in the blocks */
+	bool broken;	/* must end in a reset */
 };
 
 struct exchange;
@@ -48,6 +48,9 @@ long reply_send(struct reply *reply, int fd, size_t most);
 /* How many bytes this reply may hold before it is sent in chunks and its job waits: 8 MiB, or less
  * when the others and the rest of the agent need the budget. */
 size_t reply_hold_limit(const struct reply *reply);
+
+/* All replies together hold clearly more than half of the budget. */
+bool reply_pressure(void);
 
 /* "Not Found" for 404. */
 const char *reply_status_text(int status);

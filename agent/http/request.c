@@ -69,9 +69,9 @@ static int parse_method(struct cursor *in, struct request *out, bool *out_odd)
 		const char *name;
 		unsigned method;
 	} known[] = {
-		{ "GET", METHOD_GET },
-		{ "HEAD", METHOD_HEAD },
-		{ "POST", METHOD_POST },
+		{"GET", METHOD_GET},
+		{"HEAD", METHOD_HEAD},
+		{"POST", METHOD_POST},
 	};
 	const char *from = in->at;
 	size_t size;
@@ -88,7 +88,8 @@ static int parse_method(struct cursor *in, struct request *out, bool *out_odd)
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (strlen(known[i].name) == size && memcmp(known[i].name, from, size) == 0)
 			out->method = known[i].method;
-	*out_odd = size == 7 && (memcmp(from, "CONNECT", 7) == 0 || memcmp(from, "OPTIONS", 7) == 0);
+	*out_odd =
+		size == 7 && (memcmp(from, "CONNECT", 7) == 0 || memcmp(from, "OPTIONS", 7) == 0);
 	return LINE_DONE;
 }
 
@@ -209,7 +210,7 @@ static int parse_target(struct text target, struct request *out)
 		out->query.size = target.size - path.size - 1;
 	}
 	if (path.size == 0)
-		path = (struct text){ "/", 1 };
+		path = (struct text){"/", 1};
 	return decode_path(path, out->path);
 }
 
@@ -315,7 +316,7 @@ static int take_field(struct text name, struct text value, struct fields *seen, 
 
 static int parse_fields(struct cursor *in, struct request *out)
 {
-	struct fields seen = { 0 };
+	struct fields seen = {0};
 	struct text name, value;
 	int err;
 
@@ -355,7 +356,7 @@ static int parse_head(struct cursor *in, struct request *out)
 
 int request_parse(struct request *out, char *buf, size_t len)
 {
-	struct cursor in = { buf, buf + (len < REQUEST_HEAD_MAX ? len : REQUEST_HEAD_MAX) };
+	struct cursor in = {buf, buf + (len < REQUEST_HEAD_MAX ? len : REQUEST_HEAD_MAX)};
 	int err;
 
 	memset(out, 0, sizeof(*out));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A request head, parsed in place: no allocation, no state, nothing outside [buf, buf + len) is read.
- * Strict: any doubt about framing is an error and the connection closes (hazard J3).
+ * A request head, parsed in place: no allocation, no state, nothing outside [buf, buf + len) is
+ * read. Strict: any doubt about framing is an error and the connection closes (hazard J3).
  *
  * Context: agent.
  */
@@ -20,10 +20,10 @@ enum {
 };
 
 enum {
-	REQUEST_HEAD_MAX = 8192, /* bytes of the whole head: more is 431 */
+	REQUEST_HEAD_MAX = 8192,   /* bytes of the whole head: more is 431 */
 	REQUEST_TARGET_MAX = 4096, /* more is 414 */
-	REQUEST_PATH_MAX = 512,	 /* decoded path: more is 414 */
-	REQUEST_LINES_MAX = 64,	 /* header lines: more is 431 */
+	REQUEST_PATH_MAX = 512,	   /* decoded path: more is 414 */
+	REQUEST_LINES_MAX = 64,	   /* header lines: more is 431 */
 };
 
 struct text {

@@ -21,7 +21,7 @@
 #include "agent/http/connection.h"
 #include "agent/http/listener.h"
 
-enum { CONNECTIONS_MAX = 256, ACCEPT_MOST = 32 };
+enum { CONNECTIONS_MAX = BUSY_MAX + 64, ACCEPT_MOST = 32 };
 
 static const uint64_t jobs_slice_ns = 10000000;
 static const uint64_t accept_pause_ns = 100000000;
@@ -135,26 +135,50 @@ static void free_dead(struct server *s)
 	}
 }
 
-/* Frees the place of the connection that deserves it least. */
-static bool make_room(struct server *s, uint64_t now_ns)
+/* The connection that deserves its place least, or NULL. */
+static struct connection *most_idle(struct server *s, bool busy_only, uint64_t now_ns)
 {
 	struct connection *victim = NULL;
-	unsigned best = 0;
+	uint64_t best = 0;
 
 	for (struct connection *c = s->first; c; c = c->next) {
-		unsigned idleness = connection_idleness(c, now_ns);
+		uint64_t idleness = connection_idleness(c, now_ns);
 
+		if (busy_only && c->phase != PHASE_JOB && c->phase != PHASE_SEND)
+			continue;
 		if (idleness > best) { /* of equals the oldest */
 			best = idleness;
 			victim = c;
 		}
 	}
+	return victim;
+}
+
+/* Frees a place. */
+static bool make_room(struct server *s, uint64_t now_ns)
+{
+	struct connection *victim = most_idle(s, false, now_ns);
+
 	if (!victim)
 		return false;
-	if (victim->phase != PHASE_LINGER)
-		stat_add(STAT_HTTP_EVICTED, 1);
+	connection_evict(victim);
 	unlink_connection(s, victim);
 	return true;
+}
+
+/* Those who do not read must not keep the others from working. */
+static void relieve(struct server *s, uint64_t now_ns)
+{
+	struct connection *victim;
+
+	if (reply_pressure())
+		for (struct connection *c = s->first; c; c = c->next)
+			connection_relieve(c, now_ns);
+	if (!reply_pressure() && !connection_crowd())
+		return;
+	victim = most_idle(s, true, now_ns);
+	if (victim)
+		connection_evict(victim);
 }
 
 static bool peer_allowed(int fd)
@@ -166,16 +190,17 @@ static bool peer_allowed(int fd)
 	       access_peer(peer.uid, sys_geteuid());
 }
 
-/* A client whose machine vanished must not keep a collection running for an hour. */
-static void watch_peer(int fd)
+/* A client whose machine vanished must not keep a collection running for an hour; and one that does
+ * not read must not fill the kernel's memory, whose own limit is 4 MiB each. */
+static void set_options(int fd)
 {
 	static const struct {
 		int level, name, value;
 	} options[] = {
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 15 }, /* s */
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 5 }, /* s */
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{SOL_SOCKET, SO_SNDBUF, 256 << 10}, {SOL_SOCKET, SO_KEEPALIVE, 1},
+		{IPPROTO_TCP, TCP_KEEPIDLE, 15}, /* s */
+		{IPPROTO_TCP, TCP_KEEPINTVL, 5}, /* s */
+		{IPPROTO_TCP, TCP_KEEPCNT, 3},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
@@ -212,7 +237,7 @@ static void admit(struct server *s, unsigned i, int fd, uint64_t now_ns)
 		return;
 	}
 	if (l->tcp)
-		watch_peer(fd);
+		set_options(fd);
 	c->prev = s->last;
 	*(s->last ? &s->last->next : &s->first) = c;
 	s->last = c;
@@ -232,7 +257,8 @@ static void accept_clients(struct server *s, unsigned i, uint64_t now_ns)
 
 	if (!listener_intact(l)) {
 		stat_add(STAT_HTTP_STOLEN, 1);
-		log_line(LOG_ERROR, "the listening descriptor was closed by the program: not serving");
+		log_line(LOG_ERROR,
+			 "the listening descriptor was closed by the program: not serving");
 		l->fd = -1;
 		return;
 	}
@@ -281,7 +307,7 @@ static uint64_t prepare(struct server *s, uint64_t now_ns, uint64_t until_ns)
 static void wait(struct server *s, uint64_t now_ns, uint64_t until_ns)
 {
 	uint64_t left = until_ns > now_ns ? until_ns - now_ns : 0;
-	struct timespec timeout = { (time_t)(left / 1000000000u), (long)(left % 1000000000u) };
+	struct timespec timeout = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
 
 	if (sys_ppoll(s->polled, s->n_polled, &timeout) >= 0)
 		return;
@@ -343,6 +369,7 @@ void server_turn(struct server *s, uint64_t until_ns)
 	for (unsigned i = 0; i < s->listeners.n; i++)
 		if (s->polled[i].revents)
 			accept_clients(s, i, now_ns);
+	relieve(s, now_ns);
 	run_jobs(s, now_ns);
 	free_dead(s);
 }

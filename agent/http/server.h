@@ -34,13 +34,15 @@ enum job_state {
 
 /* One request being answered. The connection owns it. */
 struct exchange {
-	struct request request; /* strings point into the connection's buffer: valid until the end */
-	struct sink body;	/* where the handler writes the body of its reply */
+	struct request
+		request;  /* strings point into the connection's buffer: valid until the end */
+	struct sink body; /* where the handler writes the body of its reply */
 
 	/* Set by a handler that needs time; all NULL/0 for a reply written at once. The first step
 	 * comes soon, or as after JOB_WAIT when the handler sets wake_ns or wake_events. */
 	enum job_state (*step)(struct exchange *exchange, uint64_t now_ns);
-	void (*drop)(struct exchange *exchange); /* frees state, once: after JOB_DONE, or client gone */
+	void (*drop)(
+		struct exchange *exchange); /* frees state, once: after JOB_DONE, or client gone */
 	void *state;
 	uint64_t wake_ns;
 	int wake_fd;	   /* a descriptor of the agent thread that also ends a JOB_WAIT */
@@ -70,6 +72,10 @@ void reply_redirect(struct exchange *exchange, const char *path);
 
 /* One more header line, "Name: value" without line end; before the first body byte. */
 void reply_header(struct exchange *exchange, const char *line);
+
+/* More is gathered than the reply should hold: a job that can write much in one step looks here
+ * after each piece, and returns JOB_AGAIN; it is called again when the client has taken enough. */
+bool reply_full(struct exchange *exchange);
 
 /* A request body, for POST on /debug/pprof/symbol: all of it is in memory before the route is
  * called. NULL when there is none. */
@@ -108,7 +114,7 @@ unsigned server_descriptors(const struct server *server, int fds[4]);
 /* Addresses as a person would type them, "http://127.0.0.1:6060/debug/pprof/", one a line; a unix
  * socket as "unix:/path". Returns the length of the whole text. */
 size_t server_describe(const struct server *server, char *buf, size_t size);
-uint16_t server_port(const struct server *server);     /* 0 for unix sockets */
+uint16_t server_port(const struct server *server);    /* 0 for unix sockets */
 const char *server_path(const struct server *server); /* "/path" or "@name"; NULL for TCP */
 
 /* It can be reached from other machines and asks for no token: worth a warning. */

@@ -20,8 +20,8 @@ enum chunk_line {
 
 /* Header lines handed on to the client. */
 static const char *const relayed[] = {
-	"content-type:", "content-disposition:", "x-go-pprof:", "allow:", "www-authenticate:",
-	"retry-after:",
+	"content-type:", "content-disposition:", "x-go-pprof:",
+	"allow:",	 "www-authenticate:",	 "retry-after:",
 };
 
 static bool begins(const char *line, const char *name)
@@ -199,7 +199,8 @@ enum upstream_state upstream_feed(struct upstream *u, const char *data, size_t s
 		return u->have < UPSTREAM_HEAD_MAX ? UPSTREAM_MORE : UPSTREAM_BAD;
 	if (!take_head(u, end))
 		return UPSTREAM_BAD;
-	if (u->exchange->request.method == METHOD_HEAD || (!u->chunked && !u->until_end && !u->left))
+	if (u->exchange->request.method == METHOD_HEAD ||
+	    (!u->chunked && !u->until_end && !u->left))
 		return UPSTREAM_DONE;
 	return feed_body(u, data + (end - before), size - (end - before));
 }
