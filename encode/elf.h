@@ -32,6 +32,7 @@ struct elf_range {
 struct elf_symbols {
 	uint64_t at, n; /* n: 0 if there is none */
 	uint64_t strings, strings_size;
+	uint64_t versions; /* one Elf64_Half for each symbol; 0: none */
 };
 
 struct elf {
@@ -71,6 +72,10 @@ bool elf_read(const struct elf *elf, uint64_t vaddr, void *buf, size_t size);
 /* Calls visit for each symbol until it returns false. 0, -errno, or 1 when visit ended it. */
 int elf_visit_symbols(const struct elf *elf, const struct elf_symbols *symbols,
 		      bool (*visit)(void *arg, const Elf64_Sym *symbol, uint64_t index), void *arg);
+
+/* Whether each symbol is an old version that new programs do not link to: n bytes of 0 or 1, to be
+ * freed with mem_free; NULL when nothing is known. */
+uint8_t *elf_old_versions(const struct elf *elf, const struct elf_symbols *symbols);
 
 /* The text at an offset of a symbol table's strings, NUL-terminated, cut at size - 1. Its length, or
  * -1 when there is none. */

@@ -49,6 +49,7 @@ static void take_section(struct elf *elf, const struct sections *s, size_t i)
 	const Elf64_Shdr *section = &s->list[i];
 	struct elf_range range = { section->sh_addr, section->sh_offset, section->sh_size };
 	const char *name = section_name(s, section);
+	struct elf_symbols symbols;
 
 	elf->executable[i] = !!(section->sh_flags & SHF_EXECINSTR);
 	switch (section->sh_type) {
@@ -56,7 +57,12 @@ static void take_section(struct elf *elf, const struct sections *s, size_t i)
 		elf->symtab = symbols_of(s, section);
 		break;
 	case SHT_DYNSYM:
-		elf->dynsym = symbols_of(s, section);
+		symbols = symbols_of(s, section);
+		symbols.versions = elf->dynsym.versions;
+		elf->dynsym = symbols;
+		break;
+	case SHT_GNU_versym:
+		elf->dynsym.versions = section->sh_offset;
 		break;
 	case SHT_NOTE:
 		note_section(elf, section);
@@ -194,6 +200,8 @@ void elf_take_dynamic(struct elf *elf)
 			symbols.strings = dynamic_vaddr(elf, entry.d_un.d_ptr);
 		else if (entry.d_tag == DT_STRSZ)
 			symbols.strings_size = entry.d_un.d_val;
+		else if (entry.d_tag == DT_VERSYM)
+			symbols.versions = dynamic_vaddr(elf, entry.d_un.d_ptr);
 		else if (entry.d_tag == DT_GNU_HASH)
 			gnu_hash = dynamic_vaddr(elf, entry.d_un.d_ptr);
 		else if (entry.d_tag == DT_HASH)
@@ -230,6 +238,29 @@ int elf_visit_symbols(const struct elf *elf, const struct elf_symbols *symbols,
 				return 1;
 	}
 	return 0;
+}
+
+uint8_t *elf_old_versions(const struct elf *elf, const struct elf_symbols *symbols)
+{
+	enum { NOT_DEFAULT = 0x8000 };
+	uint16_t chunk[CHUNK_SYMBOLS];
+	uint8_t *old;
+
+	if (!symbols->versions || symbols->n > elf->size + (elf->mapped ? UINT32_MAX : 0))
+		return NULL;
+	old = mem_zalloc(symbols->n + 1);
+	if (!old)
+		return NULL;
+	for (uint64_t i = 0; i < symbols->n; i += CHUNK_SYMBOLS) {
+		uint64_t n = symbols->n - i < CHUNK_SYMBOLS ? symbols->n - i : CHUNK_SYMBOLS;
+
+		if (!elf_read_raw(elf, symbols->versions + i * sizeof(*chunk), chunk,
+				  n * sizeof(*chunk)))
+			break;
+		for (uint64_t k = 0; k < n; k++)
+			old[i + k] = !!(chunk[k] & NOT_DEFAULT);
+	}
+	return old;
 }
 
 long elf_string(const struct elf *elf, const struct elf_symbols *symbols, uint64_t offset, char *buf,

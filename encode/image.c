@@ -267,8 +267,10 @@ static void load_table(struct image *image)
 		err = add_source(image, SOURCE_DYNSYM, best_elf(image), &best_elf(image)->dynsym);
 	if (!err && !image->own.known && image->is_mapped)
 		err = copy_strings(image);
-	symtab_finish(&image->table);
-	if (err) {
+	if (!err) {
+		symtab_finish(&image->table);
+	} else {
+		symtab_free(&image->table); /* half a table gives wrong names */
 		stat_add(STAT_SYMBOLS_NO_MEMORY, 1);
 		image->keep = false; /* the next answer may have better luck */
 	}
@@ -392,7 +394,9 @@ bool image_vaddr(const struct image *image, uint64_t offset, uint64_t *out_vaddr
 	return elf && elf_offset_to_vaddr(elf, offset, out_vaddr);
 }
 
-static long entry_name(struct image *image, const struct symtab_entry *e, char *buf, size_t size)
+/* *out_old: the name has a version that is not the default one. */
+static long entry_name(struct image *image, const struct symtab_entry *e, char *buf, size_t size,
+		       bool *out_old)
 {
 	const struct elf_symbols *symbols = &image->sources[e->source];
 	struct image_file *file = e->source == SOURCE_DEBUG ? &image->debug : &image->own;
@@ -410,8 +414,10 @@ static long entry_name(struct image *image, const struct symtab_entry *e, char *
 			return -1;
 		n = elf_string(&file->elf, symbols, e->name, buf, size);
 	}
-	at = n > 0 ? strchr(buf, '@') : NULL; /* version: name@VERSION, name@@VERSION */
+	at = n > 0 ? strchr(buf, '@') : NULL; /* version: name@OLD, name@@DEFAULT */
+	*out_old = e->old;
 	if (at && at > buf) {
+		*out_old = at[1] != '@';
 		*at = '\0';
 		n = at - buf;
 	}
@@ -419,9 +425,9 @@ static long entry_name(struct image *image, const struct symtab_entry *e, char *
 }
 
 /* The smaller, the more a person would call the function by this name. */
-static unsigned awkwardness(const struct symtab_entry *e, const char *name)
+static unsigned awkwardness(const struct symtab_entry *e, const char *name, bool old)
 {
-	unsigned score = 0;
+	unsigned score = old ? 50 : 0;
 
 	if (e->binding == STB_LOCAL)
 		score += 1000;
@@ -446,16 +452,17 @@ static bool best_name(struct image *image, const struct symtab_entry *list, size
 {
 	unsigned best = ~0u, score;
 	char other[512];
+	bool old;
 
 	if (n == 1)
-		return entry_name(image, list, buf, size) > 0 && !is_label(buf);
+		return entry_name(image, list, buf, size, &old) > 0 && !is_label(buf);
 	for (size_t i = 0; i < n && i < ALIASES_MAX; i++) {
-		if (entry_name(image, &list[i], other, sizeof(other)) <= 0 || is_label(other))
+		if (entry_name(image, &list[i], other, sizeof(other), &old) <= 0 || is_label(other))
 			continue;
-		score = awkwardness(&list[i], other);
+		score = awkwardness(&list[i], other, old);
 		if (score > best || (score == best && strcmp(other, buf) >= 0))
 			continue;
-		if (entry_name(image, &list[i], buf, size) > 0)
+		if (entry_name(image, &list[i], buf, size, &old) > 0)
 			best = score;
 	}
 	return best != ~0u;

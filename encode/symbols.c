@@ -36,10 +36,14 @@ struct place {
 	bool looked; /* image is set, be it to NULL */
 };
 
+/* Where a name came from: names of different kinds may begin at one address. */
+enum kind { KIND_SYMBOL, KIND_JIT, KIND_FDE, KIND_LUMP };
+
 /* A function that was named before in this answer. */
 struct named {
-	uint64_t start; /* run-time address or, without a mapping, of the JIT code */
+	uint64_t start; /* run-time address */
 	long place;
+	enum kind kind;
 	const char *name, *linkage;
 };
 
@@ -51,7 +55,7 @@ struct symbols {
 	struct gone gone;
 	struct perfmap perfmap;
 	bool perfmap_looked;
-	struct named *slots; /* open addressing, by (place, start) */
+	struct named *slots; /* open addressing, by (place, kind, start) */
 	size_t n_slots, n_named;
 	struct pool pool;
 	struct demangle_text text;
@@ -325,11 +329,13 @@ const struct mapping *symbols_mapping(const struct symbols *s, size_t i)
 	return &s->places[i].mapping;
 }
 
-static struct named *slot_of(struct named *slots, size_t n, long place, uint64_t start)
+static struct named *slot_of(struct named *slots, size_t n, const struct named *key)
 {
-	size_t i = grow_hash(start + ((uint64_t)place << 48)) & (n - 1);
+	size_t i = grow_hash(key->start + ((uint64_t)key->place << 50) +
+			     ((uint64_t)key->kind << 48)) & (n - 1);
 
-	while (slots[i].name && (slots[i].start != start || slots[i].place != place))
+	while (slots[i].name && (slots[i].start != key->start || slots[i].place != key->place ||
+				 slots[i].kind != key->kind))
 		i = (i + 1) & (n - 1);
 	return &slots[i];
 }
@@ -343,42 +349,46 @@ static bool slots_double(struct symbols *s)
 		return false;
 	for (size_t i = 0; i < s->n_slots; i++)
 		if (s->slots[i].name)
-			*slot_of(slots, n, s->slots[i].place, s->slots[i].start) = s->slots[i];
+			*slot_of(slots, n, &s->slots[i]) = s->slots[i];
 	mem_free(s->slots);
 	s->slots = slots;
 	s->n_slots = n;
 	return true;
 }
 
-/* Remembers and hands out the name in s->buf of the function at `start`. */
-static bool give(struct symbols *s, long place, uint64_t start, bool mangled, struct symbol *out)
+/* Fills in the names of a new entry from s->buf. */
+static bool make_name(struct symbols *s, struct named *named)
 {
-	struct named *slot;
+	named->linkage = clean_copy(s, s->buf);
+	if (named->linkage == s->buf)
+		named->linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
+	if (!named->linkage)
+		return false;
+	named->name = named->linkage;
+	if (named->kind != KIND_SYMBOL && named->kind != KIND_JIT)
+		return true;
+	if (!demangle(&s->text, named->linkage))
+		return false;
+	if (strcmp(s->text.text, named->linkage) != 0)
+		named->name = pool_text(&s->pool, s->text.text, s->text.len);
+	return named->name != NULL;
+}
+
+/* Remembers and hands out the name in s->buf of the function at `start`. */
+static bool give(struct symbols *s, long place, enum kind kind, uint64_t start, struct symbol *out)
+{
+	struct named named = { .start = start, .place = place, .kind = kind }, *slot;
 
 	if (s->n_named * 2 >= s->n_slots && !slots_double(s))
 		return false;
-	slot = slot_of(s->slots, s->n_slots, place, start);
+	slot = slot_of(s->slots, s->n_slots, &named);
 	if (!slot->name) {
-		const char *linkage = clean_copy(s, s->buf), *name;
-
-		if (linkage == s->buf)
-			linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
-		name = linkage;
-
-		if (!linkage)
+		if (!make_name(s, &named))
 			return false;
-		if (mangled) {
-			if (!demangle(&s->text, linkage))
-				return false;
-			if (strcmp(s->text.text, linkage) != 0)
-				name = pool_text(&s->pool, s->text.text, s->text.len);
-			if (!name)
-				return false;
-		}
-		*slot = (struct named){ start, place, name, linkage };
+		*slot = named;
 		s->n_named++;
 	}
-	*out = (struct symbol){ place, slot->name, slot->linkage, start };
+	*out = (struct symbol){ place, slot->name, slot->linkage, kind == KIND_LUMP ? 0 : start };
 	return true;
 }
 
@@ -400,7 +410,7 @@ static bool find_vsyscall(struct symbols *s, long place, uint64_t address, struc
 	uint64_t in = address - s->places[place].mapping.start;
 
 	fmt_buf(s->buf, NAME_SIZE, "%s", in / 1024 < 3 ? names[in / 1024] : "[vsyscall]");
-	return give(s, place, address - in % 1024, false, out);
+	return give(s, place, KIND_SYMBOL, address - in % 1024, out);
 }
 
 /* Code outside of any file, or which its file does not name. */
@@ -410,16 +420,13 @@ static bool find_elsewhere(struct symbols *s, long place, uint64_t address, stru
 	uint64_t start;
 
 	if (find_jit(s, address, &start))
-		return give(s, place, start, true, out);
+		return give(s, place, KIND_JIT, start, out);
 	if (place >= 0) /* a file that is no ELF image: memory of a JIT compiler */
 		fmt_buf(s->buf, NAME_SIZE, "[%s]", base_name(s->places[place].mapping.path));
 	else
 		fmt_buf(s->buf, NAME_SIZE, "%s", !map ? "[unmapped]" : map->path[0] ? map->path :
 										  "[anon]");
-	if (!give(s, place, map ? map->start : 0, false, out))
-		return false;
-	out->start = 0;
-	return true;
+	return give(s, place, KIND_LUMP, map ? map->start : 0, out);
 }
 
 static bool find_in_image(struct symbols *s, long index, uint64_t address, struct symbol *out)
@@ -439,21 +446,19 @@ static bool find_in_image(struct symbols *s, long index, uint64_t address, struc
 		found.start = 0;
 	} else if (image_find(image, vaddr, s->buf, NAME_SIZE, &found)) {
 		if (found.named)
-			return give(s, index, address - (vaddr - found.start), true, out);
+			return give(s, index, KIND_SYMBOL, address - (vaddr - found.start),
+				    out);
 	} else {
 		found.start = 0;
 	}
 	if (find_jit(s, address, &start))
-		return give(s, index, start, true, out);
+		return give(s, index, KIND_JIT, start, out);
 	if (found.start) {
 		fmt_buf(s->buf, NAME_SIZE, "%s@0x%lx", base, (unsigned long)found.start);
-		return give(s, index, address - (vaddr - found.start), false, out);
+		return give(s, index, KIND_FDE, address - (vaddr - found.start), out);
 	}
 	fmt_buf(s->buf, NAME_SIZE, "%s+0x%lx", base, (unsigned long)vaddr);
-	if (!give(s, index, address, false, out))
-		return false;
-	out->start = 0;
-	return true;
+	return give(s, index, KIND_LUMP, address, out);
 }
 
 bool symbols_find(struct symbols *s, uint64_t address, uint32_t generation, struct symbol *out)

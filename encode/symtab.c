@@ -11,6 +11,7 @@ enum { KEY_BYTES = 8, INSERTION_MAX = 16 };
 struct adding {
 	struct symtab *table;
 	const struct elf *elf;
+	const uint8_t *old; /* by symbol number; NULL: unknown */
 	uint8_t source;
 	bool no_memory;
 };
@@ -48,6 +49,7 @@ static bool add_symbol(void *arg, const Elf64_Sym *s, uint64_t index)
 		.source = adding->source,
 		.binding = ELF64_ST_BIND(s->st_info),
 		.type = ELF64_ST_TYPE(s->st_info),
+		.old = adding->old && adding->old[index],
 	};
 	return true;
 }
@@ -55,9 +57,11 @@ static bool add_symbol(void *arg, const Elf64_Sym *s, uint64_t index)
 int symtab_add(struct symtab *table, const struct elf *elf, const struct elf_symbols *symbols,
 	       uint8_t source)
 {
-	struct adding adding = { .table = table, .elf = elf, .source = source };
+	uint8_t *old = elf_old_versions(elf, symbols);
+	struct adding adding = { .table = table, .elf = elf, .old = old, .source = source };
 	int err = elf_visit_symbols(elf, symbols, add_symbol, &adding);
 
+	mem_free(old);
 	return adding.no_memory ? -ENOMEM : err < 0 ? err : 0;
 }
 

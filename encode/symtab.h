@@ -20,6 +20,7 @@ struct symtab_entry {
 	uint8_t source;	 /* as given to symtab_add */
 	uint8_t binding; /* STB_LOCAL, STB_GLOBAL, STB_WEAK */
 	uint8_t type;	 /* STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE */
+	bool old;	 /* a version kept for old programs */
 };
 
 struct symtab {
