@@ -66,7 +66,7 @@ static NOINLINE void free_maybe(void *ptr)
 
 EXPORT void free(void *ptr)
 {
-	if (UNLIKELY(boot_owns(ptr) || livemap_maybe(ptr)))
+	if (UNLIKELY(livemap_maybe(ptr)))
 		free_maybe(ptr);
 	else
 		real.free(ptr);
@@ -100,7 +100,7 @@ EXPORT void *realloc(void *ptr, size_t size)
 {
 	bool due = heap_due(size);
 
-	if (UNLIKELY(due || boot_owns(ptr) || livemap_maybe(ptr)))
+	if (UNLIKELY(due || livemap_maybe(ptr)))
 		return realloc_maybe(ptr, size, due);
 	return real.realloc(ptr, size);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
+#include "agent/collect/livemap.h"
 
 /* Before each block, so that realloc knows how much there is to copy. */
 struct boot_block {
@@ -37,6 +38,7 @@ void *boot_aligned(size_t align, size_t size)
 	} while (!atomic_compare_exchange_weak_explicit(&boot_used, &before, end, memory_order_relaxed,
 							memory_order_relaxed));
 	((struct boot_block *)(boot_pool + start))[-1].size = size;
+	livemap_pin(boot_pool + start);
 	return boot_pool + start;
 }
 

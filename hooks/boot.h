@@ -2,7 +2,8 @@
 /*
  * Memory for the moment in which the real malloc is being looked up: a lookup may itself allocate
  * (a preload in front of us, an error string). A bump pool in zero-initialised storage; nothing is
- * given back, and its pointers are recognised for ever.
+ * given back, and its pointers are recognised for ever: livemap_maybe() is true for each, so that
+ * the path of every other free need not ask for them.
  *
  * Context: hook, init.
  */
@@ -16,7 +17,6 @@
 enum { BOOT_POOL_SIZE = 128 << 10 };
 extern char boot_pool[BOOT_POOL_SIZE] __attribute__((visibility("hidden")));
 
-/* One subtraction and one comparison: it stands on the path of every free. */
 static inline bool boot_owns(const void *ptr)
 {
 	return (uintptr_t)ptr - (uintptr_t)boot_pool < BOOT_POOL_SIZE;

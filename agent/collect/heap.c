@@ -75,60 +75,48 @@ static void draw_distance(int epoch)
 	tls.heap_left = rate > 1 ? random_exponential(rate) : 0;
 }
 
-/* A forked child whose agent is still to be started: every allocation comes here. The distance may be
- * drawn anew each time, because the exponential distribution has no memory. */
-static COLD int draw_pending(size_t size)
+/* A distance is drawn where none is: this thread's first allocation, or one that came here only to
+ * start the agent. There is no bias in drawing anew: the distribution has no memory. */
+static bool draw_first(int epoch, size_t size)
 {
-	int epoch = atomic_load_explicit(&self.epoch, memory_order_relaxed);
-	uint32_t fp;
-	bool due;
-
-	process_poke();
-	fp = arch_fp_enter();
 	draw_distance(epoch);
-	due = heap_due(size);
-	if (due)
-		draw_distance(epoch);
-	arch_fp_leave(fp);
-	if (atomic_load_explicit(&process_pending, memory_order_relaxed))
-		tls.heap_left = 0;
-	return due && !tls.depth ? epoch : HEAP_SKIP;
+	return heap_due(size);
 }
 
 NOINLINE int heap_draw(size_t size)
 {
 	int drawn_in = (int)tls.heap_epoch - 1;
 	int epoch = atomic_load_explicit(&self.epoch, memory_order_relaxed);
+	bool due = true, pending;
 	uint32_t fp;
 
 	if (UNLIKELY(!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE))) {
 		tls.heap_left = 0; /* ask again: it may be on by then */
 		return HEAP_SKIP;
 	}
+	pending = atomic_load_explicit(&process_pending, memory_order_relaxed) != PENDING_NONE;
+	if (UNLIKELY(pending))
+		process_poke();
 	if (UNLIKELY(!self.base_rate)) {
-		tls.heap_left = UINT64_MAX / 2;
+		tls.heap_left = pending ? 0 : UINT64_MAX / 2;
 		return HEAP_SKIP;
 	}
-	if (UNLIKELY(atomic_load_explicit(&process_pending, memory_order_relaxed)))
-		return draw_pending(size);
 	fp = arch_fp_enter();
 	if (UNLIKELY(drawn_in < 0)) {
-		/* this thread's first allocation: only now there is a distance to compare with */
 		drawn_in = epoch;
-		draw_distance(epoch);
-		if (!heap_due(size)) {
-			arch_fp_leave(fp);
-			return HEAP_SKIP;
-		}
+		due = draw_first(epoch, size);
 	}
-	draw_distance(epoch);
+	if (due)
+		draw_distance(epoch);
 	arch_fp_leave(fp);
-	if (UNLIKELY(tls.depth)) {
+	if (UNLIKELY(pending))
+		heap_ask_again();
+	if (due && UNLIKELY(tls.depth)) {
 		if (!(tls.flags & TLS_AGENT))
 			stat_add(STAT_HEAP_BUSY, 1);
 		return HEAP_SKIP;
 	}
-	return drawn_in;
+	return due ? drawn_in : HEAP_SKIP;
 }
 
 /* The first change of a bucket after a peak keeps what it was at the peak. */

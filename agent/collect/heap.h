@@ -46,6 +46,14 @@ static inline bool heap_due(size_t size)
 enum { HEAP_SKIP = -1 };
 int heap_draw(size_t size);
 
+/* This thread's next allocation calls heap_draw, whatever its size, and is not sampled for that.
+ * Context: hook, child. */
+static inline void heap_ask_again(void)
+{
+	tls.heap_left = 0;
+	tls.heap_epoch = 0;
+}
+
 /* The real function returned ptr (may be NULL). errno is not touched. Context: hook. */
 void heap_on_alloc(const void *ptr, size_t size, int draw);
 

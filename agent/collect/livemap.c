@@ -56,20 +56,16 @@ struct level {
 	_Atomic(struct group *) set[];
 };
 
-static struct {
-	struct live_filter head;
-	_Atomic uint64_t word[FILTER0_WORDS];
-} filter0 = { .head = { .mask = FILTER0_WORDS - 1 } };
-
-static struct {
-	struct level head;
-	_Atomic(struct group *) set[LEVEL0_SETS];
-} level0 = { .head = { .mask = LEVEL0_SETS - 1 } };
+/* The first filter and level: their fixed parts, then the arrays, as the structs lay them out. */
+static uint64_t filter0[sizeof(struct live_filter) / 8 + FILTER0_WORDS] = { FILTER0_WORDS - 1 };
+static uint64_t level0[sizeof(struct level) / 8 + LEVEL0_SETS] = { LEVEL0_SETS - 1 };
+_Static_assert(offsetof(struct live_filter, mask) == 0 && offsetof(struct level, mask) == 0,
+	       "little-endian: the first 8 bytes hold the mask");
 
 /* One group for each of them: whatever becomes of the budget, every address has seven places. */
 static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64)));
 
-_Atomic(struct live_filter *) livemap_filter = &filter0.head;
+_Atomic(struct live_filter *) livemap_filter = (struct live_filter *)filter0;
 
 static struct {
 	struct arena arena; /* groups only */
@@ -81,7 +77,7 @@ static struct {
 	_Atomic int growing; /* a thread is making a level or a filter */
 	_Atomic uint32_t groups; /* in all levels */
 	_Atomic(struct live_filter *) next; /* being filled, or NULL */
-} self = { .level = { &level0.head }, .levels = 1, .limit = SIZE_MAX };
+} self = { .level = { (struct level *)level0 }, .levels = 1, .limit = SIZE_MAX };
 
 static size_t filter_size(uint64_t words)
 {
@@ -107,8 +103,9 @@ static COLD void first_insertion(void)
 	for (int i = 0; i < LEVEL0_SETS; i++) {
 		struct group *none = NULL;
 
-		atomic_compare_exchange_strong_explicit(&level0.set[i], &none, &groups0[i],
-							memory_order_acq_rel, memory_order_relaxed);
+		atomic_compare_exchange_strong_explicit(&((struct level *)level0)->set[i], &none,
+							&groups0[i], memory_order_acq_rel,
+							memory_order_relaxed);
 	}
 	atomic_store_explicit(&self.ready, true, memory_order_release);
 }
@@ -142,9 +139,9 @@ static void filter_publish(uint32_t hash)
 }
 
 /* Is there an entry whose filter position, in a filter of this mask, is that of the hash? */
-static bool position_used(uint32_t hash, uint64_t mask)
+static bool position_used(uint32_t hash, uint32_t mask)
 {
-	uint32_t position = (uint32_t)(mask << 5 | 31);
+	uint32_t position = mask << 5 | 31;
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 
 	for (unsigned l = 0; l < levels; l++) {
@@ -219,6 +216,7 @@ static bool slot_peek(const struct group *g, int i, struct live *out, uint64_t *
 	       atomic_load_explicit(&g->key[i], memory_order_acquire) == out->address;
 }
 
+/* Without a bucket it makes a pin: an address that nobody can take. */
 static bool slot_try(struct group *g, int i, const struct live *entry)
 {
 	struct slot *s = &g->slot[i];
@@ -232,7 +230,9 @@ static bool slot_try(struct group *g, int i, const struct live *entry)
 	atomic_store_explicit(&s->size, entry->size, memory_order_relaxed);
 	atomic_store_explicit(&s->birth, entry->birth, memory_order_relaxed);
 	meta = atomic_load_explicit(&s->meta, memory_order_relaxed) & ~(META_TAG - 1);
-	meta += META_TAG | META_LIVE | (uint64_t)entry->epoch << 48 | (uintptr_t)entry->bucket;
+	meta += META_TAG;
+	if (entry->bucket)
+		meta |= META_LIVE | (uint64_t)entry->epoch << 48 | (uintptr_t)entry->bucket;
 	atomic_store_explicit(&s->meta, meta, memory_order_release);
 	atomic_store_explicit(&g->key[i], entry->address, memory_order_release);
 	return true;
@@ -302,7 +302,8 @@ static void add_level(const struct level *newest, unsigned levels)
 
 static void begin_filter(const struct live_filter *f, unsigned levels)
 {
-	uint64_t words = (f->mask + 1) * 2, steps = 0;
+	uint64_t steps = 0;
+	uint32_t words = (f->mask + 1) * 2;
 	struct live_filter *fresh = grow_map(filter_size(words));
 
 	if (!fresh)
@@ -413,6 +414,13 @@ bool livemap_insert(const struct live *entry)
 	if (UNLIKELY(next))
 		copy_step(next);
 	return true;
+}
+
+void livemap_pin(const void *ptr)
+{
+	const struct live pin = { .address = (uintptr_t)ptr };
+
+	livemap_insert(&pin);
 }
 
 bool livemap_take(uintptr_t address, struct live *out)

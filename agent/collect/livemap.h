@@ -32,7 +32,7 @@ enum { LIVE_EPOCHS = 64 };
 /* The filter. A word holds 32 filter bits below and the number of its insertions above: a bit is
  * cleared only by a compare-and-swap that sees that nothing was inserted meanwhile. */
 struct live_filter {
-	uint64_t mask; /* number of words - 1 */
+	uint32_t mask; /* number of words - 1 */
 	/* while it is being filled: sets of the levels 0 .. levels - 1 are copied in `total` steps */
 	uint64_t total;
 	_Atomic uint64_t begun, ended;
@@ -40,20 +40,25 @@ struct live_filter {
 };
 extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
+/* 22 well-mixed bits: as many as the biggest filter needs. */
 static inline uint32_t livemap_hash(uintptr_t address)
 {
-	return (uint32_t)((uint64_t)(address >> 4) * 0x9e3779b97f4a7c15u >> 32);
+	return (uint32_t)(address >> 4) * 0x9e3779b1u >> 10;
 }
 
-/* False: this block is certainly not in the map. Context: hook. */
+/* False: this block is certainly not in the map, and not pinned. Context: hook. */
 static inline bool livemap_maybe(const void *ptr)
 {
 	const struct live_filter *f = atomic_load_explicit(&livemap_filter, memory_order_relaxed);
 	uint32_t h = livemap_hash((uintptr_t)ptr);
+	const _Atomic uint64_t *word = f->word + (size_t)(h >> 5 & f->mask);
 
-	return atomic_load_explicit(&f->word[(h >> 5) & f->mask], memory_order_relaxed) >>
-		       (h & 31) & 1;
+	return (uint32_t)atomic_load_explicit(word, memory_order_relaxed) >> (h & 31) & 1;
 }
+
+/* From now on livemap_maybe is true for this address, though nothing can be taken there: for the few
+ * blocks that the real free must never see. Context: hook. */
+void livemap_pin(const void *ptr);
 
 /* The map's own memory shall stay below `limit` bytes. Context: init. */
 void livemap_start(size_t limit);

@@ -3,6 +3,7 @@
 
 #include "agent/base/sys.h"
 #include "agent/base/tls.h"
+#include "agent/collect/heap.h"
 
 enum { LATER_NS = 200000000 };
 
@@ -82,7 +83,7 @@ void process_child(void)
 	self.parent = sys_getppid();
 	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
-	tls.heap_left = 0; /* the next allocation asks: collect/heap.c */
+	heap_ask_again(); /* the next allocation may start the agent */
 	if (self.role == PROCESS_TARGET)
 		atomic_store(&process_pending, atomic_load(&self.server) ? PENDING_NOW : PENDING_LATER);
 }

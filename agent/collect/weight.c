@@ -4,7 +4,7 @@
 #include "agent/base/attr.h"
 #include "agent/collect/sizeclass.h"
 
-enum { FRACTION = 16 };
+enum { FRACTION = 17 };
 
 /* exp(-x) for x > 0, absolute error below 1e-15: 2^-k * exp(-r), r in [0, ln 2). */
 static double exp_minus(double x)
@@ -46,7 +46,7 @@ double weight_factor(uint64_t size, uint64_t rate)
 				      x2 * (1.0 / 47900160 - x2 * (691.0 / 1307674368000))))));
 }
 
-/* How many of the 16 bits a value of about 2^log2 does not need below the point. */
+/* So many bits below the point that a value of at least 2^(log2 - 1) has 16 in all. */
 static unsigned fraction_for(unsigned log2)
 {
 	return log2 >= FRACTION ? 0 : FRACTION - log2;

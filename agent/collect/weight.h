@@ -7,7 +7,7 @@
  *
  * Sums are kept in integers, so that what a free subtracts is exactly what its allocation added.
  * Their unit depends on the size class: at least 16 bits below the weights that the class has, which
- * keeps the error of rounding a weight under 2^-17 of it and leaves room for 2^46 samples a bucket,
+ * keeps the error of rounding a weight under 2^-17 of it and leaves room for 2^44 samples a bucket,
  * where a fixed 2^-16 would overflow after 140 TB.
  *
  * These functions compute with doubles: inside arch_fp_enter() (a hook must neither see nor leave
