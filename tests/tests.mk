@@ -74,3 +74,27 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 -include $(UNIT_OBJ:.o=.d)
 
 -include $(wildcard tests/*/*.mk)
+
+# ---- the unwinder against libunwind, its cost (tests/unwind, tests/bench)
+.PHONY: check-oracle bench-unwind
+UNWIND_OBJ := $(patsubst %,$(BUILD)/obj/agent/collect/%.o,ehframe dwarf_expr unwind unwind_rule unwind_step unwind_guess) \
+	$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c))
+ORACLE_LIBS := libc.so.6 libstdc++.so.6 libcrypto.so.3 libLLVM-14.so.1
+ORACLE_FILES ?= $(wildcard $(foreach d,/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib64 /usr/lib64,$(ORACLE_LIBS:%=$(d)/%)) \
+	/lib64/ld-linux-x86-64.so.2 /usr/bin/python3 /usr/bin/node /usr/bin/perl /usr/bin/redis-server /usr/sbin/nginx)
+
+check-oracle: $(BUILD)/tests/oracle ## every row of the unwind tables of ORACLE_FILES against libunwind's step
+	$(Q)$(BUILD)/tests/oracle $(sort $(realpath $(ORACLE_FILES)))
+
+bench-unwind: $(BUILD)/tests/bench_unwind ## ns per frame: ours, frame pointers, glibc, libunwind; handler stack
+	$(Q)$(BUILD)/tests/bench_unwind
+
+$(BUILD)/tests/oracle: $(BUILD)/obj/tests/unwind/oracle.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/modules.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lunwind-x86_64 -lpthread
+
+$(BUILD)/tests/bench_unwind: $(BUILD)/obj/tests/bench/bench_unwind.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/unwind_stack.o
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lunwind -ldl -lpthread
+
+$(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2

@@ -16,12 +16,6 @@ enum dwarf_result {
 	DWARF_MEMORY	/* needs a word outside the stack */
 };
 
-/* Registers of a frame; bit r of known says that reg[r] is its value. */
-struct unwind_regs {
-	uintptr_t reg[ARCH_REGS];
-	uint32_t known;
-};
-
 /* Evaluates the expression in [at, end). cfa: pushed first when not NULL, as the rules of registers
  * want it. Context: signal, hook, agent. */
 enum dwarf_result dwarf_eval(const uint8_t *at, const uint8_t *end, const struct unwind_regs *regs,

@@ -136,10 +136,8 @@ static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rul
 			goto out_of_stack;
 		cfa += (uintptr_t)rule_deref_add(rule);
 	}
-	if (UNLIKELY(cfa <= sp)) {
-		walk->end = UNWIND_LOOP;
-		return STEP_END;
-	}
+	if (UNLIKELY(cfa <= sp))
+		return unwind_stop(walk, UNWIND_LOOP);
 	if (UNLIKELY(!unwind_stack_read(&walk->stack, cfa - 8, &pc)))
 		goto out_of_stack;
 	if (bp_at != RULE_UNSAVED) {
@@ -161,11 +159,9 @@ static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rul
 	return STEP_ON;
 
 no_register:
-	walk->end = UNWIND_REGISTER;
-	return STEP_END;
+	return unwind_stop(walk, UNWIND_REGISTER);
 out_of_stack:
-	walk->end = UNWIND_BOUNDS;
-	return STEP_END;
+	return unwind_stop(walk, UNWIND_BOUNDS);
 }
 
 /* A table whose CFA lies on another stack: code that runs a function on a stack of its own and keeps
@@ -176,7 +172,7 @@ static COLD enum unwind_step step_elsewhere(struct unwind_walk *walk, uint64_t r
 	enum unwind_step step;
 
 	if (walk->stack.shift || rule_kind(rule) != RULE_BP || walk->stack.denied ||
-	    walk->switches++ >= UNWIND_SWITCHES_MAX)
+	    walk->end == UNWIND_REGISTER || walk->switches++ >= UNWIND_SWITCHES_MAX)
 		return STEP_END;
 	unwind_stack_careful(&walk->stack);
 	walk->regs.reg[ARCH_SP] = 0;
@@ -189,21 +185,24 @@ static COLD enum unwind_step step_elsewhere(struct unwind_walk *walk, uint64_t r
 /* The rows that step_quick does not know, and its failures. */
 static NOINLINE enum unwind_step step_other(struct unwind_walk *walk, uintptr_t at, uint64_t rule)
 {
+	enum unwind_step step;
+
 	switch (rule_kind(rule)) {
 	case RULE_ROOT:
-		walk->end = UNWIND_ROOT;
-		return STEP_END;
-	case RULE_SLOW:
-		return unwind_step_full(walk, at);
+		return unwind_stop(walk, UNWIND_ROOT);
 	case RULE_NONE:
 	case RULE_GAP:
 	case RULE_GAP_CALL:
 		return unwind_step_guess(walk);
+	case RULE_SLOW:
+		step = unwind_step_full(walk, at);
+		break;
 	default:
-		if (walk->full)
-			return unwind_step_full(walk, at);
-		return step_elsewhere(walk, rule);
+		step = walk->full ? unwind_step_full(walk, at) : step_elsewhere(walk, rule);
 	}
+	if (step == STEP_END && walk->end == UNWIND_REGISTER)
+		return unwind_step_search(walk, at);
+	return step;
 }
 
 static inline bool is_quick(const struct unwind_walk *walk, uint64_t rule)
@@ -223,8 +222,7 @@ static enum unwind_step walk_on(struct unwind_walk *walk)
 
 		if (UNLIKELY(!walk->exact && pc < UNWIND_LOWEST_PC)) {
 			/* By custom the outermost frame returns to 0. */
-			walk->end = pc == 0 ? UNWIND_ROOT : UNWIND_NO_RULE;
-			return STEP_END;
+			return unwind_stop(walk, pc == 0 ? UNWIND_ROOT : UNWIND_NO_RULE);
 		}
 		rule = LIKELY(at < walk->cached) ? rule_get(at, walk->generation) : RULE_NONE;
 		if (UNLIKELY(rule == RULE_NONE))

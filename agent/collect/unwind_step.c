@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The steps of a walk that are not the quick one: rows that do not fit 8 bytes, signal frames, code
- * without tables. Kept out of the quick loop, so that its stack is not theirs.
+ * The steps of a walk that are not the quick one: rows that do not fit 8 bytes, signal frames, rules
+ * that are not cached yet. Kept out of the quick loop, so that its stack is not theirs.
  */
 #include <string.h>
 
@@ -10,30 +10,19 @@
 #include "agent/collect/unwind_rule.h"
 #include "agent/collect/unwind_walk.h"
 
-enum {
-	REACH_TOP = 4,	      /* words searched above an interrupted leaf */
-	REACH = 16	      /* and above other frames */
-};
-
-static enum unwind_step ended(struct unwind_walk *walk, enum unwind_end why)
-{
-	walk->end = why;
-	return STEP_END;
-}
-
 /* The walk lacks a register. When the quick rules may have lost it, once more with all of them. */
 static enum unwind_step register_lost(struct unwind_walk *walk)
 {
 	if (!walk->full)
 		return STEP_AGAIN;
-	return ended(walk, UNWIND_REGISTER);
+	return unwind_stop(walk, UNWIND_REGISTER);
 }
 
 static enum unwind_step expr_failed(struct unwind_walk *walk, enum dwarf_result result)
 {
 	if (result == DWARF_REGISTER)
 		return register_lost(walk);
-	return ended(walk, result == DWARF_MEMORY ? UNWIND_BOUNDS : UNWIND_NO_RULE);
+	return unwind_stop(walk, result == DWARF_MEMORY ? UNWIND_BOUNDS : UNWIND_NO_RULE);
 }
 
 static NOINLINE enum dwarf_result eval_at(struct unwind_walk *walk, const struct eh_fde *fde,
@@ -101,7 +90,7 @@ enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *
 		cfa = regs->reg[row->cfa_register] + (uintptr_t)(intptr_t)row->cfa_offset;
 	}
 	if (row->how[ARCH_SLOT_PC] == EH_UNDEFINED)
-		return ended(walk, UNWIND_ROOT);
+		return unwind_stop(walk, UNWIND_ROOT);
 	for (int slot = 0; slot < ARCH_SLOT_OTHER; slot++) {
 		unsigned reg = arch_slot_reg[slot];
 
@@ -122,9 +111,9 @@ enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *
 	}
 	/* Up, or not moved at the end of longjmp, where the new stack pointer is already in place. */
 	if (value[ARCH_SLOT_SP] < regs->reg[ARCH_SP] + !walk->exact)
-		return ended(walk, UNWIND_LOOP);
+		return unwind_stop(walk, UNWIND_LOOP);
 	if (row->how[ARCH_SLOT_PC] == EH_SAME)
-		return ended(walk, UNWIND_NO_RULE);
+		return unwind_stop(walk, UNWIND_NO_RULE);
 	for (int slot = 0; slot < ARCH_SLOT_OTHER; slot++)
 		regs->reg[arch_slot_reg[slot]] = value[slot];
 	regs->known = known;
@@ -140,7 +129,7 @@ enum unwind_step unwind_step_full(struct unwind_walk *walk, uintptr_t at)
 
 	if (!eh_object_at(at, &object) || eh_find(&object, at, &fde) != EH_OK ||
 	    eh_run(&fde, at, &row) != EH_OK)
-		return ended(walk, UNWIND_NO_RULE);
+		return unwind_stop(walk, UNWIND_NO_RULE);
 	return unwind_step_row(walk, &fde, &row);
 }
 
@@ -180,15 +169,15 @@ enum unwind_step unwind_step_signal(struct unwind_walk *walk)
 	/* All or nothing: the last register of the frame is the highest address read. */
 	if (!unwind_stack_read(&walk->stack, at + 8 * REG_RIP, &ignored) ||
 	    !unwind_stack_read(&walk->stack, at + 8 * REG_RSP, &sp))
-		return ended(walk, UNWIND_BOUNDS);
+		return unwind_stop(walk, UNWIND_BOUNDS);
 	for (int i = 0; i < ARCH_REGS; i++)
 		if (!unwind_stack_read(&walk->stack, at + 8u * arch_greg[i], &regs->reg[i]))
-			return ended(walk, UNWIND_BOUNDS);
+			return unwind_stop(walk, UNWIND_BOUNDS);
 	regs->known = ARCH_KNOWN_ALL;
 	walk->exact = true;
 	if (sp <= from || !unwind_stack_read(&walk->stack, ALIGN_UP(sp, (uintptr_t)8), &ignored))
 		if (!unwind_switch(walk, sp))
-			return ended(walk, walk->switches > UNWIND_SWITCHES_MAX ? UNWIND_LOOP
+			return unwind_stop(walk, walk->switches > UNWIND_SWITCHES_MAX ? UNWIND_LOOP
 										: UNWIND_BOUNDS);
 	return STEP_ON;
 }
@@ -232,111 +221,4 @@ uint64_t unwind_rule_of(struct unwind_walk *walk, uintptr_t at)
 			rule_put(at, walk->generation, rule);
 	}
 	return rule;
-}
-
-enum after_call {
-	NOT_AFTER_CALL, /* in an object, and no call ends there */
-	AFTER_CALL,	/* described by a table, and a call ends there */
-	AFTER_CALL_GAP, /* a call ends there, in code without table */
-	IN_NO_OBJECT	/* generated code, or no code at all */
-};
-
-/* What kind of return address a word may be. */
-static enum after_call judge(struct unwind_walk *walk, uintptr_t word)
-{
-	uint8_t code[ARCH_CALL_BYTES];
-	uint64_t rule;
-
-	if (word < UNWIND_LOWEST_PC || word >> 47)
-		return NOT_AFTER_CALL;
-	rule = unwind_rule_of(walk, word - 1);
-	if (rule == RULE_NONE)
-		return IN_NO_OBJECT;
-	if (rule_kind(rule) == RULE_GAP_CALL)
-		return AFTER_CALL_GAP;
-	if (rule_kind(rule) == RULE_GAP || rule_kind(rule) == RULE_SIGNAL)
-		return NOT_AFTER_CALL;
-	/* Code with a table is readable; the page before it may not be. */
-	if (LIKELY((word & 4095) >= ARCH_CALL_BYTES))
-		return arch_after_call((const uint8_t *)word) ? AFTER_CALL : NOT_AFTER_CALL;
-	if (!unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)))
-		return NOT_AFTER_CALL;
-	return arch_after_call(code + sizeof(code)) ? AFTER_CALL : NOT_AFTER_CALL;
-}
-
-/* The caller's frame begins above `at`, which holds the return address `pc`. */
-static enum unwind_step stepped(struct unwind_walk *walk, uintptr_t at, uintptr_t pc)
-{
-	struct unwind_regs *regs = &walk->regs;
-
-	regs->reg[ARCH_PC] = pc;
-	regs->reg[ARCH_SP] = at + 8;
-	regs->known &= ~(uint32_t)ARCH_KNOWN_LOST;
-	walk->exact = false;
-	if (walk->stack.mode == STACK_PROBED ||
-	    !(walk->stack.shift || (at >= walk->thread_lo && at < walk->thread_hi)))
-		unwind_stack_careful(&walk->stack);
-	return STEP_ON;
-}
-
-/* The chain of saved base pointers, which generated code mostly keeps. */
-static bool guess_chain(struct unwind_walk *walk, uintptr_t *out_at, uintptr_t *out_pc)
-{
-	struct unwind_regs *regs = &walk->regs;
-	uintptr_t bp = regs->reg[ARCH_BP], pc, next;
-
-	if (!(regs->known >> ARCH_BP & 1) || bp < regs->reg[ARCH_SP] ||
-	    !unwind_stack_read(&walk->stack, bp, &next) ||
-	    !unwind_stack_read(&walk->stack, bp + 8, &pc))
-		return false;
-	if (pc - walk->stack.lo <= walk->stack.last || judge(walk, pc) == NOT_AFTER_CALL)
-		return false;
-	regs->reg[ARCH_BP] = next;
-	*out_at = bp + 8;
-	*out_pc = pc;
-	return true;
-}
-
-/* The nearest word above the stack pointer that can only be a return address. */
-static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t *out_at,
-			 uintptr_t *out_pc)
-{
-	uintptr_t at = ALIGN_UP(walk->regs.reg[ARCH_SP], (uintptr_t)8);
-
-	for (; reach--; at += 8) {
-		uintptr_t word;
-
-		if (!unwind_stack_read(&walk->stack, at, &word))
-			return false;
-		if (judge(walk, word) == AFTER_CALL) {
-			*out_at = at;
-			*out_pc = word;
-			return true;
-		}
-	}
-	return false;
-}
-
-static enum unwind_step guess(struct unwind_walk *walk)
-{
-	uint32_t reach = walk->reach ? walk->reach : walk->exact ? REACH_TOP : REACH;
-	uintptr_t at, pc;
-
-	if (walk->exact && guess_search(walk, 1, &at, &pc)) {
-		/* Interrupted code that has not pushed anything: its base pointer is its caller's. */
-		return stepped(walk, at, pc);
-	}
-	if (guess_chain(walk, &at, &pc) || guess_search(walk, reach, &at, &pc))
-		return stepped(walk, at, pc);
-	return ended(walk, UNWIND_NO_RULE);
-}
-
-enum unwind_step unwind_step_guess(struct unwind_walk *walk)
-{
-	if (!walk->exact && walk->regs.reg[ARCH_PC] == unwind_start_context())
-		return ended(walk, UNWIND_ROOT);
-	if (!walk->guessed && !unwind_guess_enter())
-		return ended(walk, UNWIND_NO_RULE);
-	walk->guessed = true;
-	return guess(walk);
 }

@@ -22,7 +22,7 @@ struct unwind_walk {
 	uintptr_t *pcs;
 	uint32_t max;
 	bool force_full; /* follow every preserved register from the start */
-	uint32_t reach; /* words that a search for a return address may cross, 0: the usual few */
+	uint32_t reach;	 /* words that a search for a return address may cross, 0: the usual few */
 
 	/* ---- the walk's own */
 	struct unwind_stack stack; /* for a walk over a copy, its caller fixes this too */
@@ -62,12 +62,21 @@ enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *
 enum unwind_step unwind_step_signal(struct unwind_walk *walk);
 /* One frame of code that no table describes. */
 enum unwind_step unwind_step_guess(struct unwind_walk *walk);
+/* One frame whose table wants a register that is not known. `at`: the PC looked up. */
+enum unwind_step unwind_step_search(struct unwind_walk *walk, uintptr_t at);
 
 /* The rule of a PC, from the cache or made. */
 uint64_t unwind_rule_of(struct unwind_walk *walk, uintptr_t at);
 
 /* The walk is on the thread's own stack, at sp. */
 void unwind_on_own_stack(struct unwind_walk *walk, uintptr_t sp);
+
+/* Says why the walk ends. */
+static inline enum unwind_step unwind_stop(struct unwind_walk *walk, enum unwind_end why)
+{
+	walk->end = why;
+	return STEP_END;
+}
 
 /* Reads a saved register. Below the stack pointer of interrupted code, where nothing may be readable,
  * the register was popped already and keeps its value. */

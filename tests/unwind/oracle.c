@@ -49,7 +49,7 @@ static uintptr_t word_at(uintptr_t at)
 	return 0x600000000000u + (x >> 32 << 3);
 }
 
-/* Some leaf functions take 4 bytes of stack: their CFA is aligned when the stack pointer is not. */
+/* Some leaf functions take 2 or 4 bytes of stack: their CFA is aligned when the stack pointer is not. */
 static unsigned skew;
 
 static uintptr_t register_value(unsigned reg)
@@ -236,9 +236,11 @@ static void one_row(unw_addr_space_t as, uintptr_t pc)
 	int theirs;
 
 	count.rows++;
-	skew = 0;
-	our_step(&walk, pc, false);
-	skew = walk.end == UNWIND_BOUNDS ? 4 : 0;
+	for (skew = 0; skew < 8; skew++) {
+		our_step(&walk, pc, false);
+		if (walk.end != UNWIND_BOUNDS)
+			break;
+	}
 	UNW_OBJ(init_remote)(&cursor, as, &pc);
 	theirs = UNW_OBJ(step)(&cursor);
 	our_step(&walk, pc, false);

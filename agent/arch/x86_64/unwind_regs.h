@@ -19,6 +19,12 @@ enum {
 	ARCH_REGS = 17
 };
 
+/* Registers of a frame; bit r of known says that reg[r] is its value. */
+struct unwind_regs {
+	uintptr_t reg[ARCH_REGS];
+	uint32_t known;
+};
+
 /* Registers that calls preserve, hence those whose rules are worth following, have a slot in an
  * unwind row; all others share ARCH_SLOT_OTHER. */
 enum {
@@ -103,6 +109,39 @@ static inline bool arch_after_call(const uint8_t *at)
 		return true;
 	m = at[-6];
 	return at[-7] == 0xff && (m == 0x94 || (m == 0x14 && (at[-5] & 7) == 5));
+}
+
+/* What the call instruction that ends at `at` (address pc) calls: its target, or the address of the
+ * word that holds it; 0 where only registers tell. */
+static inline void arch_call_target(const uint8_t *at, uintptr_t pc, uintptr_t *out_target,
+				    uintptr_t *out_slot)
+{
+	int32_t distance;
+
+	*out_target = *out_slot = 0;
+	__builtin_memcpy(&distance, at - 4, sizeof(distance));
+	if (at[-5] == 0xe8)
+		*out_target = pc + (uintptr_t)(intptr_t)distance;
+	else if (at[-6] == 0xff && at[-5] == 0x15)
+		*out_slot = pc + (uintptr_t)(intptr_t)distance;
+}
+
+/* A stub that jumps through a word of memory, as procedure linkage tables consist of: the address of
+ * that word; 0 for other code. `code` are the bytes at address pc. */
+enum { ARCH_STUB_BYTES = 11 };
+static inline uintptr_t arch_stub_slot(const uint8_t code[ARCH_STUB_BYTES], uintptr_t pc)
+{
+	int32_t distance;
+	int at = 0;
+
+	if (code[0] == 0xf3 && code[1] == 0x0f && code[2] == 0x1e && code[3] == 0xfa)
+		at = 4; /* endbr64 */
+	if (code[at] == 0xf2 && at == 4)
+		at++; /* bnd */
+	if (at > ARCH_STUB_BYTES - 6 || code[at] != 0xff || code[at + 1] != 0x25)
+		return 0;
+	__builtin_memcpy(&distance, code + at + 2, sizeof(distance));
+	return pc + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)distance;
 }
 
 /* mov $15,%eax or %rax; syscall: rt_sigreturn, as C libraries without unwind tables spell it. */
