@@ -40,6 +40,7 @@ struct live_filter {
 };
 extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
+/* Context: hook. */
 static inline uint32_t livemap_hash(uintptr_t address)
 {
 	return (uint32_t)((uint64_t)(address >> 4) * 0x9e3779b97f4a7c15u >> 32);
