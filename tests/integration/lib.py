@@ -337,10 +337,10 @@ def plain_and_under(argv, seconds=60, stdin=None, env=None, **settings):
     return results
 
 
-def free_port():
+def free_port(first=None):
     """A TCP port of 127.0.0.1 that was free a moment ago, below the kernel's own range for ':0', so
     that a stranger's ephemeral socket does not take it in between."""
-    for port in range(20000 + os.getpid() % 9000, 32000):
+    for port in range(first or 20000 + os.getpid() % 9000, 32000):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

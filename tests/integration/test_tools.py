@@ -21,7 +21,7 @@ def test_top():
     with spinning() as app:
         done = go_pprof("-top", app.url("profile", seconds=2))
         assert "Type: cpu" in done.stdout, done.stdout
-        rows = re.findall(r"^\s*\S+\s+(\S+)%\s+\S+%\s+\S+\s+(\S+)%\s+(\S.*)$", done.stdout, re.M)
+        rows = re.findall(r"^ *\S+ +([\d.]+)% +\S+% +\S+ +([\d.]+)% +(\S.*)$", done.stdout, re.M)
         equal(rows[0][2], "spin_hot", "hottest function")
         assert float(rows[0][0]) > 90, rows
         names = [name for _, _, name in rows]

@@ -123,6 +123,7 @@ def test_check_sigsafe_contexts():
         "/* Opening. */\n\n/* Does. Context: hook. */\nint one(void);\nint two(struct thing *t, int (*call)(void));\n",
         "/* Opening. */\n\n/* Does. Context: any. */\nstatic inline int one(int a)\n{\n\treturn f(a);\n}\n",
         "/* Opening. */\n\nstruct thing {\n\tint (*call)(void); /* no declaration */\n};\n#define MACRO(x) \\\n\tcall(x)\n/* x. Context: init. */\nextern int f(void) __attribute__((format(printf, 1, 2)));\n",
+        "/* Opening. */\n\n/* --- reading; Context: agent --- */\n\n/* Does. */\nint one(void);\n\nextern _Atomic(struct x *) two;\n",
     )
     for text in sound:
         top = objects_tree(SOUND)
@@ -134,6 +135,7 @@ def test_check_sigsafe_contexts():
         ("/* Opening. */\n\n/* A. Context: hook. */\nint one(void); /* x */\n/* B */\nstatic inline int three(int a)\n{\n\treturn a;\n}\n", "three has no Context line"),
         ("/* Opening. */\n\n/* A. Context: whenever. */\nint one(void);\n", "names no context"),
         ("/* Opening. */\nint one(void);\n", "one has no Context line"),
+        ("/* Opening. */\n\n/* --- A; Context: agent --- */\nint one(void);\n\n/* --- B --- */\n\n/* Does. */\nint two(void);\n", "two has no Context line"),
     )
     for text, saying in faulty:
         top = objects_tree(SOUND)
