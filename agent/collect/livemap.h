@@ -40,7 +40,7 @@ struct live_filter {
 };
 extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
-/* 22 well-mixed bits: as many as the biggest filter needs. */
+/* 22 well-mixed bits: as many as the biggest filter needs. Context: any. */
 static inline uint32_t livemap_hash(uintptr_t address)
 {
 	return (uint32_t)(address >> 4) * 0x9e3779b1u >> 10;
