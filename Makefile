@@ -94,6 +94,14 @@ install: all ## install library, launcher, man pages (PREFIX, DESTDIR, LIBDIR, B
 uninstall: ## remove what install put there
 	rm -f $(DESTDIR)$(LIBDIR)/libpprofagent.so
 
+docs: ## write the documents that are made from tables
+	$(Q)BUILD=$(BUILD) scripts/gen-docs .
+
+# Only the table of profiles is looked at; what its rows point to need not be there.
+$(BUILD)/gendocs: docs/gendocs.c $(BUILD)/obj/agent/profiles.o $(BUILD)/obj/agent/base/stats.o agent/options.def agent/base/stats.def hooks/hooks.def
+	$(call say,CC,$<)
+	$(Q)$(CC) $(OWN_CPPFLAGS) -std=gnu17 -O1 -Wall -Wextra -Wno-unused-parameter -no-pie -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.c %.o,$^)
+
 format: ## lay out the source with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')
 

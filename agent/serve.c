@@ -130,8 +130,6 @@ static enum symbolize symbolize_of(const struct exchange *x)
 			return SYMBOLIZE_NONE;
 		if (!strcmp(word, "names"))
 			return SYMBOLIZE_NAMES;
-		if (!strcmp(word, "lines"))
-			return SYMBOLIZE_LINES;
 	}
 	return (enum symbolize)options->symbolize;
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Prints the documents that are made from the tables: gendocs options|endpoints|counters|hooks.
+ * It is compiled with the tables themselves, so it cannot misread them; scripts/gen-docs runs it.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/http/request.h"
+#include "agent/profiles.h"
+
+static const char *const notice =
+	"<!-- Made by scripts/gen-docs from %s: change that table and run `make docs`. -->\n\n";
+
+/* ---- options ---- */
+
+static void option_TEXT(const char *fallback, int64_t min, int64_t max, const char *unit)
+{
+	if (fallback)
+		printf("Default `%s`.\n\n", fallback);
+	else
+		printf("Not set by default.\n\n");
+}
+
+static void option_INT(int64_t fallback, int64_t min, int64_t max, const char *unit)
+{
+	printf("A number%s%s from %ld to %ld; default `%ld`.\n\n", *unit ? " of " : "", unit, min, max,
+	       fallback);
+}
+
+static void option_SWITCH(int64_t fallback, int64_t min, int64_t max, const char *unit)
+{
+	printf("`0` or `1`; default `%ld`.\n\n", fallback);
+}
+
+static void option_CHOICE(int64_t fallback, int64_t min, int64_t max, const char *unit)
+{
+	const char *word = unit;
+
+	for (; fallback > 0; fallback--)
+		word = strchr(word, '|') + 1;
+	printf("One of `%s`; default `%.*s`.\n\n", unit, (int)strcspn(word, "|"), word);
+}
+
+static void options(void)
+{
+	printf(notice, "agent/options.def");
+	printf("# Settings\n\nEnvironment variables of the profiled program, read once when it starts. A "
+	       "value that cannot be used\ngets one line on stderr and the default. "
+	       "`/debug/pprof/agent` shows what is in force.\n\n");
+#define OPTION(field, kind, name, fallback, min, max, unit, help) \
+	printf("### PPROF_%s\n\n%s\n\n", name, help);           \
+	option_##kind(fallback, min, max, unit);
+#include "agent/options.def"
+#undef OPTION
+}
+
+/* ---- endpoints ---- */
+
+static void endpoint(const struct profile *p)
+{
+	printf("## /debug/pprof/%s\n\n", p->name);
+	if (p->help)
+		printf("%s%s\n\n", p->help, p->help[strlen(p->help) - 1] == '.' ? "" : ".");
+	if (p->missing)
+		printf("**Not in this version:** answers 501, \"%s\".\n\n", p->missing);
+	if (p->methods & METHOD_POST)
+		printf("Methods: GET, HEAD, POST.\n\n");
+	if (!p->desc.types[0].type)
+		return;
+	printf("| sample type | unit |\n| --- | --- |\n");
+	for (int i = 0; i < SERIES_VALUES && p->desc.types[i].type; i++)
+		printf("| `%s` | %s |\n", p->desc.types[i].type, p->desc.types[i].unit);
+	printf("\nPeriod: `%s/%s`.", p->desc.period_type.type, p->desc.period_type.unit);
+	if (p->desc.default_type)
+		printf(" Shown first: `%s`.", p->desc.default_type);
+	printf("%s\n\n", p->take ? " `?seconds=N` gives the difference of two snapshots, `?debug=1` text."
+				 : "");
+}
+
+static void endpoints(void)
+{
+	printf(notice, "agent/profiles.c");
+	printf("# Endpoints\n\n"
+	       "All under `/debug/pprof/`, by GET or HEAD. Status, headers, parameters and error texts are "
+	       "those of Go's\n`net/http/pprof` unless [compatibility.md](compatibility.md) says "
+	       "otherwise.\n\n");
+	for (size_t i = 0; i < profiles_n; i++)
+		if (profiles[i].name[0])
+			endpoint(&profiles[i]);
+}
+
+/* ---- counters ---- */
+
+static void counters(void)
+{
+	printf(notice, "agent/base/stats.def");
+	printf("# Counters\n\nWhat the agent counts about itself: on `/debug/pprof/agent`, and with "
+	       "`?format=prometheus` as\n`pprofagent_<name>_total`. Rows of the kind *dropped* that are "
+	       "not zero are also comments of the\nprofiles and a line of the index page.\n\n"
+	       "| name | kind | meaning |\n| --- | --- | --- |\n");
+#define DROP_WORD  "dropped"
+#define FAIL_WORD  "failed"
+#define COUNT_WORD "count"
+#define STAT(id, name, kind, meaning) printf("| `%s` | %s | %s |\n", name, kind##_WORD, meaning);
+#include "agent/base/stats.def"
+#undef STAT
+}
+
+/* ---- hooks ---- */
+
+static void hooks(void)
+{
+	printf(notice, "hooks/hooks.def");
+	printf("# Hooked functions\n\nWhat the library stands in front of. Each hook calls the next "
+	       "definition and passes its result,\nand errno, on as they are.\n\n"
+	       "| function | version | must exist |\n| --- | --- | --- |\n");
+#define HOOK_REQUIRED "yes"
+#define HOOK_OPTIONAL "no"
+#define HOOK_MARKER   "(marks the library itself)"
+#define HOOK(symbol, version, need) \
+	printf("| `%s` | %s | %s |\n", #symbol, strcmp(#version, "ANY") ? #version : "", HOOK_##need);
+#include "hooks/hooks.def"
+#undef HOOK
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*print)(void);
+	} documents[] = {
+		{ "options", options },
+		{ "endpoints", endpoints },
+		{ "counters", counters },
+		{ "hooks", hooks },
+	};
+
+	for (size_t i = 0; argc == 2 && i < sizeof(documents) / sizeof(documents[0]); i++) {
+		if (!strcmp(documents[i].name, argv[1])) {
+			documents[i].print();
+			return 0;
+		}
+	}
+	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks\n");
+	return 2;
+}
