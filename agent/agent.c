@@ -395,6 +395,7 @@ static void before_fork(void)
 	int sig = atomic_load(&signals_held);
 	uint64_t set = sig ? (uint64_t)1 << (sig - 1) : 0, before = 0;
 
+	process_before_fork();
 	if (cpu_period_ns() && set && sys_sigprocmask(SIG_BLOCK, &set, &before) == 0 &&
 	    !(before & set))
 		tls.flags |= TLS_FORKING;

@@ -17,6 +17,7 @@ static struct {
 	uint64_t forked_ns;   /* CLOCK_MONOTONIC of our birth by fork */
 	bool own_session;     /* setsid or daemon was called in this very process */
 	int parent;	      /* the process that forked us, 0 in the exec'ed one */
+	int forker;	      /* this process, as a child of it will need to know */
 } self;
 
 enum process_role process_role(void)
@@ -80,12 +81,18 @@ void process_after_fork(void)
 void process_child(void)
 {
 	self.generation++;
-	self.parent = sys_getppid();
+	self.parent = self.forker;
 	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	heap_ask_again(); /* the next allocation may start the agent */
 	if (self.role == PROCESS_TARGET)
 		atomic_store(&process_pending, atomic_load(&self.server) ? PENDING_NOW : PENDING_LATER);
+}
+
+/* Not asked of the kernel by the child: its parent may be gone by then. */
+void process_before_fork(void)
+{
+	self.forker = sys_getpid();
 }
 
 void process_forked(void)

@@ -45,6 +45,9 @@ void process_on_setsid(void);
 /* After fork returned in the child, and after a daemon() that succeeded. Context: hook. */
 void process_after_fork(void);
 
+/* This process is about to fork. Context: hook. */
+void process_before_fork(void);
+
 /* This process has forked: the next fork child after setsid has had its turn. Context: hook. */
 void process_forked(void);
 
