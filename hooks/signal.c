@@ -57,3 +57,47 @@ EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 	}
 	return sigismember(&before, sig) ? SIG_HOLD : old.sa_handler;
 }
+
+/*
+ * The calls that take signals out of the queue. A program that waits for "all" signals must not be
+ * handed ours (hazard E5): it is left out of the set while we hold it and the program has not asked
+ * for it by a handler of its own.
+ */
+static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
+{
+	int sig = atomic_load_explicit(&signals_held, memory_order_relaxed);
+
+	if (LIKELY(!sig) || !set || sigismember(set, sig) != 1)
+		return set;
+	*copy = *set;
+	sigdelset(copy, sig);
+	return copy;
+}
+
+EXPORT int sigwait(const sigset_t *set, int *out_sig)
+{
+	sigset_t copy;
+
+	return real.sigwait(without_ours(set, &copy), out_sig);
+}
+
+EXPORT int sigwaitinfo(const sigset_t *set, siginfo_t *info)
+{
+	sigset_t copy;
+
+	return real.sigwaitinfo(without_ours(set, &copy), info);
+}
+
+EXPORT int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
+{
+	sigset_t copy;
+
+	return real.sigtimedwait(without_ours(set, &copy), info, timeout);
+}
+
+EXPORT int signalfd(int fd, const sigset_t *set, int flags)
+{
+	sigset_t copy;
+
+	return real.signalfd(fd, without_ours(set, &copy), flags);
+}

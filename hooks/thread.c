@@ -32,7 +32,7 @@ static struct thread_launch *launch(void *(*routine)(void *), void *arg, const p
 {
 	struct thread_launch *made;
 
-	if (!process_is_target() || !guard_enter())
+	if (!process_is_target() || process_is_stray() || !guard_enter())
 		return NULL;
 	made = threads_launch(routine, arg, stack_size(attr));
 	guard_leave();

@@ -17,6 +17,7 @@ static struct {
 	uint64_t forked_ns;   /* CLOCK_MONOTONIC of our birth by fork */
 	bool own_session;     /* setsid or daemon was called in this very process */
 	int parent;	      /* the process that forked us, 0 in the exec'ed one */
+	volatile int *alive;  /* NULL: the kernel cannot do it */
 	int forker;	      /* this process, as a child of it will need to know */
 } self;
 
@@ -30,8 +31,35 @@ unsigned process_generation(void)
 	return self.generation;
 }
 
+/*
+ * A page that the kernel empties in every forked child: fork() and its kin run our fork handlers, which
+ * fill it again; a raw SYS_fork or _Fork does not (a vfork child shares its parent's memory and sees it
+ * intact).
+ */
+static void mark_alive(void)
+{
+	if (!self.alive) {
+		self.alive = sys_map(4096);
+		if (!self.alive)
+			return;
+		if (sys_advise((void *)self.alive, 4096, 18 /* MADV_WIPEONFORK */) != 0) {
+			sys_unmap((void *)self.alive, 4096);
+			self.alive = NULL;
+			return;
+		}
+	}
+	*self.alive = 1;
+}
+
+bool process_is_stray(void)
+{
+	return self.alive && !*self.alive;
+}
+
 void process_set(enum process_role role, void (*start)(void))
 {
+	if (role == PROCESS_TARGET)
+		mark_alive();
 	self.role = role;
 	self.start = start;
 }
@@ -81,6 +109,7 @@ void process_after_fork(void)
 void process_child(void)
 {
 	self.generation++;
+	mark_alive();
 	self.parent = self.forker;
 	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);

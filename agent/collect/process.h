@@ -58,6 +58,10 @@ bool process_is_server(void);
 /* Forked child: everything here is reset. Context: child. */
 void process_child(void);
 
+/* True in a child of a fork that ran no fork handlers: locks may be held by threads that do not exist, so
+ * hooks that would take one forward instead (hazard D2). Context: hook. */
+bool process_is_stray(void);
+
 /* Number of forks between the process that was exec'ed and this one. Context: any. */
 unsigned process_generation(void);
 
