@@ -114,6 +114,42 @@ static void cut_abbreviation(struct demangle_component *node)
 		node->u.s_string.len = (int)(bracket - node->u.s_string.string);
 }
 
+/* The class that a constructor belongs to, from the name that qualifies it; NULL: not clear. */
+static struct demangle_component *class_of(struct demangle_component *scope)
+{
+	for (;;) {
+		switch (scope->type) {
+		case DEMANGLE_COMPONENT_QUAL_NAME:
+		case DEMANGLE_COMPONENT_LOCAL_NAME:
+			scope = scope->u.s_binary.right;
+			break;
+		case DEMANGLE_COMPONENT_TEMPLATE:
+			scope = scope->u.s_binary.left;
+			break;
+		case DEMANGLE_COMPONENT_NAME:
+		case DEMANGLE_COMPONENT_UNNAMED_TYPE:
+			return scope;
+		default:
+			return NULL;
+		}
+		if (!scope)
+			return NULL;
+	}
+}
+
+/* libiberty names a constructor after the last name that it parsed, which for an inherited one is
+ * the base class, and for one of an unnamed type whatever comes before. */
+static void name_constructor(struct demangle_component *node)
+{
+	struct demangle_component *scope = node->u.s_binary.left, *what = node->u.s_binary.right;
+	struct demangle_component *name = scope && what ? class_of(scope) : NULL;
+
+	if (name && what->type == DEMANGLE_COMPONENT_CTOR)
+		what->u.s_ctor.name = name;
+	else if (name && what->type == DEMANGLE_COMPONENT_DTOR)
+		what->u.s_dtor.name = name;
+}
+
 /* libiberty's block of nodes: two for each character of the name, the unused ones zero (a NAME). */
 static bool print_tree(struct demangle_text *out, struct demangle_component *tree, int options,
 		       struct demangle_component *nodes, size_t n)
@@ -127,6 +163,9 @@ static bool print_tree(struct demangle_text *out, struct demangle_component *tre
 		out->no_memory = true;
 		return false;
 	}
+	for (size_t i = 0; i < n; i++)
+		if (nodes[i].type == DEMANGLE_COMPONENT_QUAL_NAME)
+			name_constructor(&nodes[i]); /* before templates are rewritten */
 	for (size_t i = 0; i < n; i++) {
 		if (nodes[i].type == DEMANGLE_COMPONENT_TEMPLATE)
 			mark_template(&nodes[i], &extra[4 * used++]);
@@ -148,6 +187,112 @@ static bool demangle_cplus(struct demangle_text *out, const char *mangled, int o
 	mem_free(nodes);
 	if (!ok)
 		out->len = begin;
+	return ok;
+}
+
+static const char *after_digits(const char *at)
+{
+	while (*at >= '0' && *at <= '9')
+		at++;
+	return at;
+}
+
+/* Skips the name behind its length; NULL if it is cut. */
+static const char *after_source_name(const char *at)
+{
+	size_t len = 0;
+
+	for (; *at >= '0' && *at <= '9' && len < MANGLED_MAX; at++)
+		len = len * 10 + (size_t)(*at - '0');
+	return strnlen(at, len) == len ? at + len : NULL;
+}
+
+/* The end of a closure type "Ul" PARAMETER-TYPES "E" [NUMBER] "_" that begins at `at`, NULL: none. Types
+ * are only followed as far as needed to find the "E" that is not one of theirs. */
+static const char *after_lambda(const char *at)
+{
+	int depth = 1;
+
+	for (at += 2; *at && depth > 0;) {
+		char c = *at++;
+
+		if (c >= '0' && c <= '9') {
+			at = after_source_name(at - 1);
+			if (!at)
+				return NULL;
+		} else if (c == 'E') {
+			depth--;
+		} else if (c == 'L' && *at >= 'a' && *at <= 'z') {
+			at = strchr(at, 'E'); /* number of a builtin type */
+			if (!at++)
+				return NULL;
+		} else if (strchr("NIFXJLZ", c) || (c == 'D' && (*at == 't' || *at == 'T'))) {
+			depth++;
+			at += c == 'D';
+		} else if (c == 'S' || c == 'T' || c == 'A') {
+			/* Sa, St... | S_, S1_, T_, T1_, A3_ */
+			if (c == 'S' && *at >= 'a' && *at <= 'z')
+				at++;
+			else
+				for (; *at && *at != '_' && *at != 'E'; at++)
+					;
+		} else if (c == 'D' && *at) {
+			at++;
+		}
+	}
+	at = after_digits(at);
+	return depth == 0 && *at == '_' ? at + 1 : NULL;
+}
+
+/*
+ * GCC writes the type of a closure outside of any function as a bare "Ul..E_", which libiberty only
+ * understands as the last part of a nested name. Rewrites those that `which` selects (bit n: the n-th
+ * in the name) to "NUl..E_E"; returns how many there are.
+ */
+static unsigned nest_lambdas(char *out, const char *mangled, unsigned which)
+{
+	const char *close[32];
+	unsigned n = 0, open = 0;
+
+	for (const char *at = mangled; *at;) {
+		const char *end = n < 32 && at[0] == 'U' && at[1] == 'l' ? after_lambda(at) : NULL;
+
+		while (open && close[open - 1] == at) {
+			*out++ = 'E';
+			open--;
+		}
+		if (end && which >> n++ & 1) {
+			*out++ = 'N';
+			close[open++] = end;
+		}
+		*out++ = *at++;
+	}
+	while (open--)
+		*out++ = 'E';
+	*out = '\0';
+	return n;
+}
+
+/* Which of the closures are bare cannot be told without parsing, so a few choices are tried. */
+static bool demangle_bare_lambdas(struct demangle_text *out, const char *mangled)
+{
+	enum { LAMBDAS_MAX = 5 };
+	char *copy = mem_alloc(strlen(mangled) * 2 + 64);
+	unsigned n;
+	bool ok = false;
+
+	if (!copy) {
+		out->no_memory = true;
+		return false;
+	}
+	n = nest_lambdas(copy, mangled, 0);
+	if (n > LAMBDAS_MAX)
+		n = LAMBDAS_MAX;
+	for (unsigned which = (1u << n) - 1; !ok && which > 0 && !out->no_memory; which--) {
+		nest_lambdas(copy, mangled, which);
+		ok = demangle_cplus(out, copy, DMGL_NO_OPTS);
+	}
+	mem_free(copy);
 	return ok;
 }
 
@@ -201,7 +346,8 @@ static bool demangle_copy(struct demangle_text *out, char *copy, size_t len)
 	    rust_demangle_callback(copy, DMGL_NO_OPTS, append_plain, out))
 		return true;
 	out->len = 0;
-	return demangle_cplus(out, copy, DMGL_NO_OPTS);
+	return demangle_cplus(out, copy, DMGL_NO_OPTS) ||
+	       (!out->no_memory && strstr(copy, "Ul") && demangle_bare_lambdas(out, copy));
 }
 
 static bool demangle_mangled(struct demangle_text *out, const char *linkage)
