@@ -16,29 +16,33 @@
 #include "agent/collect/heap.h"
 #include "agent/collect/heapview.h"
 #include "agent/collect/snapshot.h"
+#include "agent/heaptrim.h"
 #include "agent/http/request.h"
 #include "agent/serve.h"
 
 static const uint64_t second = 1000000000;
 
-/* For the text form: sampled numbers, when a reader can scale them back. */
-static struct snapshot *for_request(struct snapshot *s, const struct request *request)
+static struct snapshot *finish(struct snapshot *s, const struct request *request)
 {
 	int64_t debug;
 
-	if (s && request_query_int(request, "debug", &debug) == 1 && debug)
+	if (!s)
+		return NULL;
+	heaptrim(s);
+	/* the text form gives what was sampled, where a reader can scale it back */
+	if (request_query_int(request, "debug", &debug) == 1 && debug)
 		heapview_unscale(s);
 	return s;
 }
 
 struct snapshot *heap_take_live(const struct profile *profile, const struct request *request)
 {
-	return for_request(heapview_take(HEAP_LIVE, 0), request);
+	return finish(heapview_take(HEAP_LIVE, 0), request);
 }
 
 struct snapshot *heap_take_peak(const struct profile *profile, const struct request *request)
 {
-	return for_request(heapview_take(HEAP_PEAK, 0), request);
+	return finish(heapview_take(HEAP_PEAK, 0), request);
 }
 
 /* ---- leak ---- */
@@ -98,7 +102,7 @@ struct snapshot *heap_take_leak(const struct profile *profile, const struct requ
 	uint64_t age;
 
 	read_age(request, &age);
-	return for_request(heapview_take(HEAP_OLD, age), request);
+	return finish(heapview_take(HEAP_OLD, age), request);
 }
 
 /* ---- what is said about them ---- */

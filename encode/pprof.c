@@ -117,9 +117,10 @@ static int put_types(struct pprof_writer *w)
 	return w->err;
 }
 
-/* Fills w->ids with the locations of a stack; their number, or -ENOMEM. */
-static long sample_locations(struct pprof_writer *w, const struct stack *stack)
+/* Fills w->ids with the locations of a sample; their number, or -ENOMEM. */
+static long sample_locations(struct pprof_writer *w, const struct sample *sample)
 {
+	const struct stack *stack = sample->stack;
 	size_t n = 0;
 
 	while (w->ids_room < stack->depth) {
@@ -130,7 +131,7 @@ static long sample_locations(struct pprof_writer *w, const struct stack *stack)
 		w->ids = more;
 		w->ids_room *= 2;
 	}
-	for (uint32_t i = 0; i < stack->depth; i++) {
+	for (uint32_t i = sample->skip; i < stack->depth; i++) {
 		uint64_t pc = stack->pcs[i];
 		uint32_t id;
 
@@ -174,7 +175,7 @@ static int put_sample(struct pprof_writer *w, const struct sample *sample)
 	Perftools__Profiles__Sample row = PERFTOOLS__PROFILES__SAMPLE__INIT;
 	Perftools__Profiles__Sample *rows[] = { &row };
 	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
-	long n = sample_locations(w, sample->stack);
+	long n = sample_locations(w, sample);
 
 	if (n < 0)
 		return (int)n;

@@ -146,7 +146,7 @@ static int put_record_line(struct text_writer *w, const struct sample *sample)
 		err = fmt_sink(out, "%ld %ld @", (long)v[1], (long)v[0]);
 		break;
 	}
-	for (uint32_t i = 0; !err && i < stack->depth; i++)
+	for (uint32_t i = sample->skip; !err && i < stack->depth; i++)
 		err = fmt_sink(out, " 0x%lx", (unsigned long)stack->pcs[i] + 1);
 	if (!err && stack->depth == 0) /* a line without an address is malformed */
 		err = fmt_sink(out, " 0x%x", FRAME_UNKNOWN_ROOT + 1);
@@ -242,11 +242,11 @@ static int put_record(struct text_writer *w, const struct sample *sample)
 
 	if (!grow_room(&w->lines, &w->lines_room, stack->depth, sizeof(*w->lines)))
 		return -ENOMEM;
-	for (uint32_t i = 0; i < stack->depth; i++)
+	for (uint32_t i = sample->skip; i < stack->depth; i++)
 		if (!describe(w, stack, i))
 			return -ENOMEM;
-	lay_out(w->lines, stack->depth);
-	for (uint32_t i = 0; !err && i < stack->depth; i++)
+	lay_out(w->lines + sample->skip, stack->depth - sample->skip);
+	for (uint32_t i = sample->skip; !err && i < stack->depth; i++)
 		err = put_line(w, &w->lines[i]);
 	return err ? err : sink_text(&w->out.sink, "\n");
 }

@@ -138,7 +138,7 @@ static void unscale(int64_t *objects, int64_t *bytes, uint64_t rate)
 	size = (double)*bytes / (double)*objects;
 	factor = weight_factor((uint64_t)(size + 0.5), rate);
 	*objects = to_integer((double)*objects / factor);
-	*bytes = to_integer(size * (double)*objects);
+	*bytes = to_integer((double)*bytes / factor);
 }
 
 bool heapview_unscale(struct snapshot *s)

@@ -22,6 +22,7 @@ struct sample {
 	const struct stack *stack; /* stored for ever: never freed by a snapshot */
 	uint32_t key;		   /* part of the identity; see series.h */
 	uint32_t tag;		   /* part of the identity: thread tag or 0 */
+	uint32_t skip;		   /* leaf frames that are not shown: below stack->depth */
 	int64_t bytes;		   /* numeric label "bytes"; 0: no label */
 	int64_t value[SERIES_VALUES];
 };
