@@ -32,6 +32,7 @@
 #include "agent/base/vdso.h"
 #include "agent/collect/altstack.h"
 #include "agent/collect/buckets.h"
+#include "agent/collect/contention.h"
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/heap.h"
@@ -48,6 +49,7 @@
 #include "agent/launchers.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
+#include "hooks/layout.h"
 #include "hooks/real.h"
 
 enum {
@@ -338,6 +340,7 @@ static void start_in_parent(void)
 	if (open_server(options->addr, &self.server) != 0) {
 		/* taken: another process is the one that is meant, and nobody could ask us */
 		process_set(PROCESS_OFF, NULL);
+		contention_start(0, 0, false);
 		return;
 	}
 	unwind_start();
@@ -372,6 +375,12 @@ static void start_in_child(void)
 		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
 }
 
+static void end_thread(struct thread *thread)
+{
+	cpu_thread_end(thread);
+	contention_thread_end(thread);
+}
+
 static void last_application_thread(void)
 {
 	exit(0); /* as libc does when its last thread ends */
@@ -384,7 +393,7 @@ static const struct {
 } modules[] = {
 	{ "log", log_child },	      { "mem", mem_child },	    { "stats", stats_child },
 	{ "random", random_child },   { "threads", threads_child }, { "cpu", cpu_child },
-	{ "heap", heap_child },
+	{ "heap", heap_child },	      { "contention", contention_child },
 	{ "record", record_child },   { "modules", modules_child }, { "profiles", profiles_child },
 	{ "process", process_child },
 };
@@ -482,6 +491,7 @@ static bool parent_has_agent(void)
 static void __attribute__((constructor)) agent_construct(int argc, char **argv, char **envp)
 {
 	real_resolve();
+	layout_start();
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
 	read_program_name();
@@ -502,13 +512,15 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	signals_start(real.sigaction);
 	cpu_start();
 	altstack_set(options->altstack);
-	threads_notify(cpu_thread_begin, cpu_thread_end, last_application_thread);
+	threads_notify(cpu_thread_begin, end_thread, last_application_thread);
 	threads_start();
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	process_set(PROCESS_TARGET, start_in_child);
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
+	contention_start((uint64_t)options->block_profile_rate,
+			 (uint64_t)options->mutex_profile_fraction, options->labels);
 	real_seal();
 	guard_leave();
 }

@@ -7,7 +7,7 @@
 #include "agent/base/sink.h"
 #include "agent/base/stats.h"
 #include "agent/collect/threads.h"
-#include "agent/heap.h"
+#include "agent/contention.h"
 #include "agent/heap.h"
 #include "agent/http/server.h"
 #include "agent/serve.h"
@@ -58,8 +58,16 @@ const struct profile profiles[] = {
 		.name = "block",
 		.help = "Stack traces that led to blocking on synchronization primitives",
 		.methods = READ,
-		.serve = serve_missing,
-		.missing = "block: this version of pprofagent does not profile waiting yet",
+		.serve = serve_named,
+		.desc = {
+			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+			.period_type = { "contentions", "count" },
+		},
+		.form = TEXT_CONTENTION,
+		.take = block_take,
+		.comment = block_comment,
+		.text_trailer = block_text_trailer,
+		.count = block_count,
 	},
 	{
 		.name = "cmdline",
@@ -96,8 +104,16 @@ const struct profile profiles[] = {
 		.name = "mutex",
 		.help = "Stack traces of holders of contended mutexes",
 		.methods = READ,
-		.serve = serve_missing,
-		.missing = "mutex: this version of pprofagent does not profile locks yet",
+		.serve = serve_named,
+		.desc = {
+			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+			.period_type = { "contentions", "count" },
+		},
+		.form = TEXT_CONTENTION,
+		.take = mutex_take,
+		.comment = mutex_comment,
+		.text_trailer = mutex_text_trailer,
+		.count = mutex_count,
 	},
 	{
 		.name = "peakheap",
@@ -137,9 +153,15 @@ const struct profile profiles[] = {
 		.name = "threadcreate",
 		.help = "Stack traces that led to the creation of new threads",
 		.methods = READ,
-		.serve = serve_missing,
+		.serve = serve_named,
+		.desc = {
+			.types = { { "threadcreate", "count" } },
+			.period_type = { "threadcreate", "count" },
+		},
+		.form = TEXT_COUNT,
+		.take = threadcreate_take,
+		.text_trailer = threadcreate_text_trailer,
 		.count = threads_created,
-		.missing = "threadcreate: this version of pprofagent does not record creators yet",
 	},
 	{
 		.name = "trace",

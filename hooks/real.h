@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "agent/base/attr.h"
+#include "hooks/member.h"
 
 typedef int main_fn(int argc, char **argv, char **envp);
 int __libc_start_main(main_fn *main, int argc, char **argv, void (*init)(void), void (*fini)(void),
@@ -31,10 +33,10 @@ int __libc_start_main(main_fn *main, int argc, char **argv, void (*init)(void), 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 struct real {
-#define HOOK_REQUIRED(symbol) __typeof__(symbol) *symbol;
-#define HOOK_OPTIONAL(symbol) __typeof__(symbol) *symbol;
-#define HOOK_MARKER(symbol)
-#define HOOK(symbol, version, need) HOOK_##need(symbol)
+#define HOOK_REQUIRED(symbol, member) __typeof__(symbol) *member;
+#define HOOK_OPTIONAL(symbol, member) __typeof__(symbol) *member;
+#define HOOK_MARKER(symbol, member)
+#define HOOK(symbol, version, need) HOOK_##need(symbol, HOOK_MEMBER_##version(symbol))
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_REQUIRED

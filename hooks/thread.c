@@ -8,6 +8,7 @@
  */
 #include "agent/base/attr.h"
 #include "agent/base/tls.h"
+#include "agent/collect/contention.h"
 #include "agent/collect/process.h"
 #include "agent/collect/threads.h"
 #include "hooks/real.h"
@@ -52,6 +53,8 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	err = real.pthread_create(thread, attr, threads_run, made);
 	if (err)
 		threads_abandon(made);
+	else
+		contention_created((const void *)real.pthread_create);
 	return err;
 }
 
@@ -69,5 +72,7 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t routine, void *arg)
 	err = real.thrd_create(thread, (thrd_start_t)(void (*)(void))threads_run, made);
 	if (err != thrd_success)
 		threads_abandon(made);
+	else
+		contention_created((const void *)real.thrd_create);
 	return err;
 }

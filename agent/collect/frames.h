@@ -19,6 +19,7 @@ enum frame_mark {
 	FRAME_LATE = 4,		 /* leaf: CPU time used after the last tick that the kernel gave us */
 	FRAME_NO_REGISTERS = 5,	 /* root: the walk needed a register that cannot be read */
 	FRAME_UNKNOWN_ROOT = 6,	 /* root: the walk ended before a known thread root */
+	FRAME_UNSEEN = 7,	 /* only frame: a contended lock became free by a way that we do not see */
 	FRAME_MARKS = 64
 };
 
@@ -40,6 +41,8 @@ static inline const char *frame_mark_name(uintptr_t pc)
 		return "[registers unknown]";
 	case FRAME_UNKNOWN_ROOT:
 		return "[unknown caller]";
+	case FRAME_UNSEEN:
+		return "[unlock not seen]";
 	default:
 		return pc < FRAME_MARKS ? "[mark]" : (const char *)0;
 	}

@@ -92,9 +92,10 @@ const struct stack *record_context(const void *ucontext, const struct thread *th
 	return stack;
 }
 
-const struct stack *record_here(void)
+/* leaf: NULL or the address of a function */
+static const struct stack *record_caller(const void *leaf)
 {
-	uint32_t generation = modules_generation();
+	uint32_t generation = modules_generation(), own = leaf != NULL;
 	enum unwind_end end = UNWIND_ROOT;
 	const struct stack *stack;
 	unsigned which;
@@ -103,10 +104,21 @@ const struct stack *record_here(void)
 
 	if (!pcs)
 		return record_mark(FRAME_AGENT);
-	n = unwind_here(tls.stack_lo, tls.stack_hi, pcs, self.max, &end);
+	pcs[0] = (uintptr_t)leaf;
+	n = own + unwind_here(tls.stack_lo, tls.stack_hi, pcs + own, self.max - own, &end);
 	stack = store(pcs, n, end, generation);
 	give_buffer(which);
 	return stack;
+}
+
+const struct stack *record_here(void)
+{
+	return record_caller(NULL);
+}
+
+const struct stack *record_here_at(const void *leaf)
+{
+	return record_caller(leaf);
 }
 
 void record_child(void)

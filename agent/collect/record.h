@@ -16,6 +16,10 @@ const struct stack *record_context(const void *ucontext, const struct thread *th
 /* The stack of the caller of a hook. The guard is up. Context: hook. */
 const struct stack *record_here(void);
 
+/* The same with one more frame as its leaf: the function that the program called, whose hook this is.
+ * Context: hook. */
+const struct stack *record_here_at(const void *leaf);
+
 /* A stack of one mark. Context: signal, hook, agent. */
 const struct stack *record_mark(enum frame_mark mark);
 

@@ -6,7 +6,7 @@
 enum series {
 	SERIES_CPU,	     /* value 0: periods of CPU time */
 	SERIES_HEAP,	     /* key: size class; values: see collect/heap.h */
-	SERIES_BLOCK,	     /* value 0: contentions, 1: delay ns; both 32.32-scaled where sampled */
+	SERIES_BLOCK,	     /* value 0: contentions, fixed point (collect/contention.h), 1: delay ns */
 	SERIES_MUTEX,	     /* as SERIES_BLOCK, at the unlocker's stack */
 	SERIES_THREADCREATE, /* value 0: threads created */
 	SERIES_N

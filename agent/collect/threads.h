@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "agent/base/tls.h"
+#include "agent/collect/locks.h"
 
 struct stack;
 
@@ -40,6 +41,7 @@ struct thread {
 	void *(*start)(void *);	    /* its start routine, NULL when not known */
 	void *altstack;		    /* ours: collect/altstack.h */
 	struct cpu_timer timer;
+	struct lock_wait lock_wait; /* only the thread itself looks at it: collect/contention.c */
 };
 
 /* Registers the calling thread, and its stack bounds where they can be had without a lock.

@@ -2,7 +2,9 @@
 /*
  * One stub per row of hooks/hooks.def, and `real`, whose pointers start at them. A stub resolves all
  * rows (hooks/real.c) with the caller's argument registers kept, then jumps to what it stands for.
+ * real_at_<member> is the address of one pointer, for other assembly.
  */
+#include "hooks/member.h"
 
 	.section .data.rel.real, "aw", @progbits
 	.p2align 12
@@ -10,10 +12,15 @@
 	.hidden	real
 	.type	real, @object
 real:
-#define HOOK_REQUIRED(symbol) .quad boot_stub_##symbol;
-#define HOOK_OPTIONAL(symbol) .quad boot_stub_##symbol;
-#define HOOK_MARKER(symbol)
-#define HOOK(symbol, version, need) HOOK_##need(symbol)
+#define ROW(member)		       \
+	.globl	real_at_##member     ; \
+	.hidden real_at_##member     ; \
+real_at_##member:		     ; \
+	.quad	boot_stub_##member;
+#define HOOK_REQUIRED(member) ROW(member)
+#define HOOK_OPTIONAL(member) ROW(member)
+#define HOOK_MARKER(member)
+#define HOOK(symbol, version, need) HOOK_##need(HOOK_MEMBER_##version(symbol))
 #include "hooks/hooks.def"
 	.size	real, . - real
 	.p2align 12
@@ -22,9 +29,9 @@ real:
 	.set	index, 0
 #undef HOOK_REQUIRED
 #undef HOOK_OPTIONAL
-#define STUB(symbol)			  \
-	.type boot_stub_##symbol, @function; \
-boot_stub_##symbol:			; \
+#define STUB(member)			  \
+	.type boot_stub_##member, @function; \
+boot_stub_##member:			; \
 	.cfi_startproc			; \
 	endbr64				; \
 	.byte 0x41, 0xbb		; /* mov $index, %r11d */ \
@@ -32,9 +39,9 @@ boot_stub_##symbol:			; \
 	.set index, index + 1		; \
 	jmp boot_common			; \
 	.cfi_endproc			; \
-	.size boot_stub_##symbol, . - boot_stub_##symbol;
-#define HOOK_REQUIRED(symbol) STUB(symbol)
-#define HOOK_OPTIONAL(symbol) STUB(symbol)
+	.size boot_stub_##member, . - boot_stub_##member;
+#define HOOK_REQUIRED(member) STUB(member)
+#define HOOK_OPTIONAL(member) STUB(member)
 #include "hooks/hooks.def"
 
 	.type	boot_common, @function

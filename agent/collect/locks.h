@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The locks that sampled waiters wait for, by address: who unlocks such a lock is charged with the time
+ * that they lost. Time is cut into segments: each unlock closes one for all waiters at once, and the
+ * waiter books what is left between the last unlock and the end of its wait. So every nanosecond
+ * of a wait is booked exactly once, however many waiters there are, and an unlock costs the same for
+ * 1 waiter and for 1000.
+ *
+ * The address is a key and nothing else: no lock is ever read here (hazard B8).
+ */
+#ifndef COLLECT_LOCKS_H
+#define COLLECT_LOCKS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/attr.h"
+
+struct bucket;
+struct lock_entry;
+
+/* 8 KiB, so that what every unlock reads stays in the first-level cache. */
+enum { LOCKS_SLOT_BITS = 12, LOCKS_SLOTS = 1 << LOCKS_SLOT_BITS };
+
+/* Waiters per slot; only locks.c writes it. */
+extern _Atomic uint16_t locks_filter[LOCKS_SLOTS] HIDDEN;
+
+/* A thread's own part of its wait. It lies in the thread's record, so that a wait that is left by
+ * longjmp or asynchronous cancellation is found again. */
+struct lock_wait {
+	struct lock_entry *entry; /* NULL: waits for no lock that is sampled */
+	uint64_t since_ns;	  /* CLOCK_MONOTONIC */
+	uint32_t slot;
+	uint32_t round; /* of the entry: a forked child starts anew */
+};
+
+/* What is to be booked, and on whom. */
+struct lock_share {
+	struct bucket *unlocker; /* NULL: nobody was seen to unlock */
+	uint64_t ns;
+	uint64_t waits; /* that ended */
+};
+
+enum lock_end {
+	LOCK_END_GOT,	   /* the waiter has the lock */
+	LOCK_END_GAVE_UP,  /* time ran out: what is owed goes to the next unlock */
+	LOCK_END_FORGET,   /* it was no wait at all, or nobody knows how it ended */
+};
+
+/* Context: hook. */
+static inline uint32_t locks_slot(const void *lock)
+{
+	return (uint32_t)(((uintptr_t)lock * 0x9e3779b97f4a7c15u) >> (64 - LOCKS_SLOT_BITS));
+}
+
+/* Does a sampled waiter wait for this lock (or, seldom, for another one of the same slot)? All that an
+ * unlock costs as long as the answer is no. Context: hook. */
+static inline bool locks_waited(const void *lock)
+{
+	return atomic_load_explicit(&locks_filter[locks_slot(lock)], memory_order_relaxed) != 0;
+}
+
+/* Is it really this one? Context: hook; the guard is up. */
+bool locks_is_waited(const void *lock);
+
+/* From now on the time counts. false: there is no memory, or the table is busy (both counted).
+ * Context: hook; the guard is up. */
+bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns);
+
+/* The wait is over, and what is left of it is in *out (ns and waits may be 0). Context: hook; the guard
+ * is up. */
+void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, struct lock_share *out);
+
+/* Closes a segment; the caller books it, and is the one who is charged with what comes until the next.
+ * Call it before the real unlock. Context: hook; the guard is up. */
+void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *out);
+
+/* Nobody waits here. Context: child. */
+void locks_child(void);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whether locks look inside as we know them from glibc (part of its ABI: struct_mutex.h, struct_rwlock.h,
+ * internaltypes.h). Compared at start with locks of our own. The words of a layout that is not known
+ * say nothing: such locks are tried first, and only "busy" goes on to be timed.
+ */
+#ifndef HOOKS_LAYOUT_H
+#define HOOKS_LAYOUT_H
+
+#include "agent/base/attr.h"
+
+/* Not 0: not as we know it. All are strange until layout_start. */
+extern struct layout_strange {
+	int mutex;
+	int rwlock;
+	int sem;
+} layout_strange HIDDEN;
+
+/* Context: init. */
+void layout_start(void);
+
+#endif

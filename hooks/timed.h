@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the hooks of waiting functions have in common. Context: hook.
+ */
+#ifndef HOOKS_TIMED_H
+#define HOOKS_TIMED_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <threads.h>
+
+#include "agent/collect/contention.h"
+#include "hooks/real.h"
+
+/*
+ * result = real.function(arguments), with its duration recorded. lock: see contention_before; end_of
+ * turns the result into an enum contention_end. The guard is down during the real call, and no
+ * code of ours must run when it is left by cancellation: nothing is to be undone.
+ */
+#define TIMED(result, lock, end_of, function, ...)                                              \
+	do {                                                                                    \
+		struct contention_wait wait_;                                                   \
+		bool recorded_ = contention_before(&wait_, lock);                               \
+                                                                                                \
+		result = real.function(__VA_ARGS__);                                            \
+		if (recorded_)                                                                  \
+			contention_after(&wait_, (const void *)real.function, end_of(result)); \
+	} while (0)
+
+/* For functions that return an error number. */
+static inline enum contention_end timed_end_errno(int err)
+{
+	switch (err) {
+	case 0:
+	case EOWNERDEAD:
+	case ENOTRECOVERABLE: /* those who waited for a robust mutex are woken with it */
+		return WAIT_GOT;
+	case ETIMEDOUT:
+		return WAIT_GAVE_UP;
+	default:
+		return WAIT_NONE;
+	}
+}
+
+/* For those of <threads.h>. */
+static inline enum contention_end timed_end_thrd(int result)
+{
+	return result == thrd_success ? WAIT_GOT : result == thrd_timedout ? WAIT_GAVE_UP : WAIT_NONE;
+}
+
+/* The release of a lock by `function`: to be said before it takes place. */
+static inline void timed_unlock(const void *lock, const void *function)
+{
+	if (UNLIKELY(locks_waited(lock)))
+		contention_unlock(lock, function);
+}
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The other waits: for the end of a thread, at a barrier, for a spin lock.
+ *
+ * Context: hook.
+ */
+#include "hooks/timed.h"
+
+/* musl has no tryjoin before 1.0; some libc may have none at all */
+extern __typeof__(pthread_tryjoin_np) pthread_tryjoin_np __attribute__((weak));
+
+/* A thread that has ended is joined without a wait. The try checks first whether it runs ("busy"), then
+ * does what a join does. */
+#define TRY_FIRST(thread, out)                                           \
+	do {                                                             \
+		int tried_;                                              \
+                                                                         \
+		if (!pthread_tryjoin_np)                                 \
+			break;                                           \
+		tried_ = pthread_tryjoin_np(thread, out);                \
+		if (tried_ != EBUSY)                                     \
+			return tried_;                                   \
+	} while (0)
+
+EXPORT int pthread_join(pthread_t thread, void **out)
+{
+	int err;
+
+	TRY_FIRST(thread, out);
+	TIMED(err, NULL, timed_end_errno, pthread_join, thread, out);
+	return err;
+}
+
+EXPORT int pthread_timedjoin_np(pthread_t thread, void **out, const struct timespec *until)
+{
+	int err;
+
+	TIMED(err, NULL, timed_end_errno, pthread_timedjoin_np, thread, out, until);
+	return err;
+}
+
+EXPORT int pthread_clockjoin_np(pthread_t thread, void **out, clockid_t clock,
+				const struct timespec *until)
+{
+	int err;
+
+	TIMED(err, NULL, timed_end_errno, pthread_clockjoin_np, thread, out, clock, until);
+	return err;
+}
+
+/* Who comes last lets the others go and waits for nobody. (musl gives this result to the first.) */
+static inline enum contention_end end_of_barrier(int result)
+{
+	return result == 0 ? WAIT_GOT : WAIT_NONE;
+}
+
+EXPORT int pthread_barrier_wait(pthread_barrier_t *barrier)
+{
+	int result;
+
+	TIMED(result, NULL, end_of_barrier, pthread_barrier_wait, barrier);
+	return result;
+}
+
+static NOINLINE int spin_taken(pthread_spinlock_t *lock)
+{
+	int err;
+
+	TIMED(err, (const void *)lock, timed_end_errno, pthread_spin_lock, lock);
+	return err;
+}
+
+EXPORT int pthread_spin_lock(pthread_spinlock_t *lock)
+{
+	if (LIKELY(pthread_spin_trylock(lock) == 0))
+		return 0;
+	return spin_taken(lock);
+}
+
+EXPORT int pthread_spin_unlock(pthread_spinlock_t *lock)
+{
+	timed_unlock((const void *)lock, (const void *)real.pthread_spin_unlock);
+	return real.pthread_spin_unlock(lock);
+}
