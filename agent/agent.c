@@ -61,7 +61,8 @@ enum {
 };
 
 static struct {
-	char program[NAME_MAX + 1];
+	char program[NAME_MAX + 1]; /* file name of the executable */
+	char called[NAME_MAX + 1];  /* file name in argv[0]: symbolic links keep their name here */
 	char family[40];
 	char token[TOKEN_MAX];
 	uint64_t started_ns;
@@ -74,7 +75,7 @@ static struct {
 
 const char *agent_program(void)
 {
-	return self.program;
+	return self.called[0] ? self.called : self.program;
 }
 
 const char *agent_family(void)
@@ -106,28 +107,33 @@ bool agent_is_worker(void)
 	return self.worker;
 }
 
-static void read_program_name(void)
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static void read_program_names(const char *argv0)
 {
 	char path[PATH_MAX];
 	long n = sys_readlink("/proc/self/exe", path, sizeof(path) - 1);
-	const char *name = path;
 
-	if (n < 0)
-		n = 0;
-	path[n] = '\0';
-	for (const char *c = path; *c; c++)
-		if (*c == '/')
-			name = c + 1;
-	fmt_buf(self.program, sizeof(self.program), "%s", name);
+	path[n < 0 ? 0 : n] = '\0';
+	fmt_buf(self.program, sizeof(self.program), "%s", base_name(path));
+	/* login shells are called "-bash" */
+	fmt_buf(self.called, sizeof(self.called), "%s", argv0 ? base_name(argv0 + (*argv0 == '-')) : "");
 }
 
-/* The program name of a deleted file ends in " (deleted)": the rest is still its name. */
 static enum process_role decide_role(char **argv)
 {
 	if (getauxval(AT_SECURE) || real_is_second_copy())
 		return PROCESS_OFF;
 	if (options->exe)
-		return launchers_match(options->exe, self.program) ? PROCESS_TARGET : PROCESS_OFF;
+		return launchers_match(options->exe, self.program) ||
+				       launchers_match(options->exe, self.called)
+			       ? PROCESS_TARGET
+			       : PROCESS_OFF;
 	return launchers_is_one(self.program, argv) ? PROCESS_OFF : PROCESS_TARGET;
 }
 
@@ -494,7 +500,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	layout_start();
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
-	read_program_name();
+	read_program_names(argc > 0 ? argv[0] : NULL);
 	if (decide_role(argv) != PROCESS_TARGET) {
 		process_set(PROCESS_OFF, NULL);
 		heap_start(0, false);

@@ -9,7 +9,7 @@
 
 struct sink;
 
-/* File name of the program, without directories. */
+/* Name of the program, without directories: as it was called, or else of its file. */
 const char *agent_program(void);
 
 /* Family of processes that fork made of one exec'ed program: those that do not hold the port listen on

@@ -124,14 +124,6 @@ const struct profile profiles[] = {
 		.count = heap_count,
 	},
 	{
-		.name = "peakheap",
-		.help = "What was live when the heap was at its highest so far",
-		.methods = READ,
-		.serve = serve_named,
-		HEAP_DESC("inuse_space"),
-		.take = heap_take_peak,
-	},
-	{
 		.name = "profile",
 		.help = "CPU profile. You can specify the duration in the seconds GET parameter. After "
 			"you get the profile file, use the go tool pprof command to investigate the "
