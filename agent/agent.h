@@ -7,8 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sink;
-
 /* Name of the program, without directories: as it was called, or else of its file. */
 const char *agent_program(void);
 
@@ -18,14 +16,5 @@ const char *agent_family(void);
 
 /* CLOCK_MONOTONIC of the start in this process. */
 uint64_t agent_started_ns(void);
-
-/* Addresses that this process listens on, one a line; "" for none. */
-size_t agent_listening(char *buf, size_t size);
-
-/* True when the agent's descriptors are its own (hazard D1). */
-bool agent_is_private(void);
-
-/* True in a forked child that another process of its family serves. */
-bool agent_is_worker(void);
 
 #endif

@@ -19,6 +19,7 @@
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
 #include "agent/http/server.h"
+#include "agent/listen.h"
 #include "agent/options.h"
 #include "agent/serve.h"
 #include "encode/symbols.h"
@@ -148,10 +149,10 @@ static void plain_text(struct sink *to)
 	char where[512];
 	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
 
-	agent_listening(where, sizeof(where));
+	listen_describe(where, sizeof(where));
 	fmt_sink(to, "libpprofagent " VERSION " in %s, pid %d, for %.1f s\n", agent_program(),
 		 sys_getpid(), (double)(now - agent_started_ns()) / 1e9);
-	fmt_sink(to, "%s\n# listening\n%s", agent_is_worker() ? "worker: another process holds the port\n" : "",
+	fmt_sink(to, "%s\n# listening\n%s", listen_is_worker() ? "worker: another process holds the port\n" : "",
 		 where);
 	fmt_sink(to, "\n# memory (bytes)\nlimit=%zu\nused=%zu\nstacks=%zu\nbuckets=%zu\nanswers=%zu\n",
 		 budget_limit(), budget_used(), stacks_bytes(), buckets_bytes(), mem_used());
