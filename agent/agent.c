@@ -215,6 +215,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	if (decide_role(argv) != PROCESS_TARGET) {
 		process_set(PROCESS_OFF, NULL);
 		heap_start(0, false);
+		real_seal();
 		return;
 	}
 	vdso_start(getauxval(AT_SYSINFO_EHDR));
@@ -233,7 +234,6 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	threads_start();
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();
-	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	process_set(PROCESS_TARGET, listen_in_child);
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	contention_start((uint64_t)options->block_profile_rate,

@@ -21,6 +21,7 @@
 #include "agent/base/sys.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/cpu.h"
+#include "agent/collect/heap.h"
 #include "agent/collect/process.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
@@ -225,13 +226,13 @@ static void *agent_thread(void *handed)
 	self.private_table = isolate_descriptors(fds, n);
 	atomic_store(&self.handed, self.private_table ? 1 : 2);
 	sys_futex_wake((const void *)&self.handed, 1);
-	if (!self.private_table && !handed) {
-		log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
-				    "(close_range and unshare refused); not listening");
+	if (!self.private_table) {
+		if (!handed)
+			log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
+					    "(close_range and unshare refused); not listening");
+		threads_agent_ends();
 		return NULL;
 	}
-	if (!self.private_table)
-		return NULL;
 	isolate_directory();
 	agent_loop();
 	return NULL;
@@ -264,18 +265,25 @@ static void close_handed(const int *fds, unsigned n)
 		sys_close(fds[i]);
 }
 
-/* Opens the listener and gives it to the thread. The program's main has not begun. */
+/* Nobody will be able to ask this process: all hooks only forward. */
+static void pass_through(void)
+{
+	process_set(PROCESS_OFF, NULL);
+	heap_start(0, false);
+	contention_start(0, 0, false);
+	self.server = NULL;
+}
+
+/* Opens the listener and gives it to the thread. The program's main has not begun. An address that is
+ * taken means that another process is the one to look at. */
 void listen_before_main(void)
 {
 	int fds[4];
 	unsigned n;
 
-	if (!strcmp(options->addr, "off") || !read_token())
-		return;
-	if (open_server(options->addr, &self.server) != 0) {
-		/* taken: another process is the one that is meant, and nobody could ask us */
-		process_set(PROCESS_OFF, NULL);
-		contention_start(0, 0, false);
+	if (!strcmp(options->addr, "off") || !read_token() ||
+	    open_server(options->addr, &self.server) != 0) {
+		pass_through();
 		return;
 	}
 	unwind_start();
@@ -285,7 +293,7 @@ void listen_before_main(void)
 	if (create_thread(true) != 0) {
 		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
 		close_handed(fds, n);
-		self.server = NULL;
+		pass_through();
 		return;
 	}
 	while (!atomic_load(&self.handed))
@@ -293,7 +301,7 @@ void listen_before_main(void)
 	if (atomic_load(&self.handed) != 1) {
 		log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
 				    "(close_range and unshare refused); not listening");
-		self.server = NULL;
+		pass_through();
 	}
 	close_handed(fds, n);
 }

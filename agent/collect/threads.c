@@ -388,6 +388,11 @@ void threads_is_agent(void)
 	atomic_fetch_add(&self.agents, 1);
 }
 
+void threads_agent_ends(void)
+{
+	atomic_fetch_sub(&self.agents, 1);
+}
+
 /* Open addressing: tid -> known. Built for one sweep, so that it costs O(threads), not its square. */
 struct tid_set {
 	int *slots;

@@ -83,8 +83,9 @@ void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *)
 /* The highest address of the main thread's stack that is surely part of it. Context: init. */
 void threads_main_stack(uintptr_t top);
 
-/* The calling thread is the agent's own: not counted, not profiled. Context: agent. */
+/* The calling thread is the agent's own: not counted, not profiled; it ends. Context: agent. */
 void threads_is_agent(void);
+void threads_agent_ends(void);
 
 /* True while all threads that we count have ended but others of the program may live; then
  * threads_only_agents() tells when they are gone too. Context: agent. */
