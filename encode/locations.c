@@ -30,14 +30,25 @@ void locations_free(struct locations *l)
 	*l = (struct locations){ 0 };
 }
 
+/* Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): the high bits of a product. */
+static inline size_t hash_of(uint64_t address, size_t n)
+{
+	return address * 0x9e3779b97f4a7c15u >> 32 & (n - 1);
+}
+
 static inline struct location_slot *slot_of(struct location_slot *slots, size_t n,
 					    uint64_t address, uint32_t gone)
 {
-	size_t i = grow_hash(address + ((uint64_t)gone << 48)) & (n - 1);
+	size_t i = hash_of(address, n);
 
 	while (slots[i].id && (slots[i].address != address || slots[i].gone != gone))
 		i = (i + 1) & (n - 1);
 	return &slots[i];
+}
+
+void locations_prefetch(const struct locations *l, uint64_t address)
+{
+	__builtin_prefetch(&l->slots[hash_of(address, l->n_slots)]);
 }
 
 static bool slots_double(struct locations *l)

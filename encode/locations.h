@@ -42,6 +42,9 @@ void locations_free(struct locations *locations);
 uint32_t locations_id(struct locations *locations, uint64_t address, uint32_t gone,
 		      uint32_t generation);
 
+/* Starts fetching what locations_id will look at. */
+void locations_prefetch(const struct locations *locations, uint64_t address);
+
 /* The id of a function; new ones get the next number. 0 when out of memory. */
 uint32_t locations_function(struct locations *locations, uint32_t name, uint32_t linkage);
 

@@ -42,7 +42,7 @@ enum phase {
 	PHASE_DONE
 };
 
-enum { LABELS_MAX = 2, PER_CLOCK = 64 };
+enum { LABELS_MAX = 2, PER_CLOCK = 64, PREFETCH = 8 };
 
 /* protobuf-c appends byte by byte. */
 struct out {
@@ -131,10 +131,14 @@ static long sample_locations(struct pprof_writer *w, const struct sample *sample
 		w->ids = more;
 		w->ids_room *= 2;
 	}
+	for (uint32_t i = sample->skip; i < stack->depth && i < sample->skip + PREFETCH; i++)
+		locations_prefetch(&w->locations, stack->pcs[i]);
 	for (uint32_t i = sample->skip; i < stack->depth; i++) {
 		uint64_t pc = stack->pcs[i];
 		uint32_t id;
 
+		if (i + PREFETCH < stack->depth)
+			locations_prefetch(&w->locations, stack->pcs[i + PREFETCH]);
 		if (!pc) /* stands for nothing, and a location must have an address */
 			continue;
 		id = locations_id(&w->locations, pc,

@@ -8,10 +8,12 @@
  *	encode-driver text count|heap|block|mutex
  *	encode-driver names ADDRESS...		of its own process, one line each
  *	encode-driver demangle			names from stdin, one a line: "linkage TAB name"
+ *	encode-driver coverage FILE...		how much of a file's code has a name
  *	encode-driver bench SAMPLES DEPTH	speed and memory of the encoder
  */
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,11 +27,13 @@
 #include "agent/base/mem.h"
 #include "agent/base/sink.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/modules.h"
 #include "agent/collect/snapshot.h"
 #include "agent/collect/stacks.h"
 #include "encode/demangle.h"
+#include "encode/elf.h"
 #include "encode/pprof.h"
-#include "encode/symbols.h"
+#include "encode/symbols_from.h"
 #include "encode/text.h"
 
 static size_t written;
@@ -199,15 +203,23 @@ static int run_demangle(void)
 	return 0;
 }
 
+/* CPU time: the machine has other things to do. */
 static double seconds(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* Stacks as a big program has them: 20,000 distinct addresses, roots shared. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 31) * 0x9e3779b97f4a7c15u;
+	return x ^ x >> 29;
+}
+
+/* Paths through a call tree, as the stacks of a program are: each function calls a few others, one of
+ * them most of the time. The tree has up to 20,000 addresses. */
 static struct snapshot *many(size_t n, uint32_t depth)
 {
 	struct snapshot *snapshot = snapshot_new();
@@ -218,13 +230,16 @@ static struct snapshot *many(size_t n, uint32_t depth)
 	if (!snapshot || !pcs)
 		exit(2);
 	for (size_t i = 0; i < n; i++) {
-		for (uint32_t k = 0; k < depth; k++) {
+		uint64_t node = 1;
+
+		for (uint32_t k = depth; k-- > 0;) {
 			random ^= random << 13;
 			random ^= random >> 7;
 			random ^= random << 17;
-			pcs[k] = base + (k < depth / 2 ? random % 20000 : 7 * k + i / 1000 % 16);
+			node = mix(node + (random % 10 < 6 ? 0 : random % 5) + 1);
+			pcs[k] = base + node % 20000;
 		}
-		add(snapshot, pcs, depth, (int64_t)(random % 100) + 1, (int64_t)(random % 9999) * 10000,
+		add(snapshot, pcs, depth, (int64_t)(random % 100) + 1, (int64_t)(random % 100) * 10000000,
 		    0, 0);
 	}
 	free(pcs);
@@ -272,6 +287,56 @@ static int run_bench(size_t n, uint32_t depth)
 	return 0;
 }
 
+/* Every 64th byte of code, through the symbols of an unloaded module. */
+static int run_coverage(const char *path)
+{
+	const uint64_t at = 0x7e0000000000;
+	struct module_gone *gone = calloc(1, sizeof(*gone) + strlen(path) + 1);
+	struct symbols_source source = { .gone = gone };
+	struct symbols *symbols;
+	size_t named = 0, by_fde = 0, bare = 0;
+	struct elf elf;
+	double start = seconds(), first = 0;
+
+	if (!gone || elf_open_file(&elf, open(path, O_RDONLY | O_CLOEXEC)) != 0)
+		return 2;
+	strcpy(gone->path, path);
+	gone->generation = 1;
+	gone->start = at;
+	gone->build_id_size = (uint32_t)elf.build_id_size;
+	memcpy(gone->build_id, elf.build_id, elf.build_id_size);
+	for (size_t i = 0; i < elf.n_loads; i++)
+		if (elf.loads[i].executable) {
+			gone->offset = elf.loads[i].offset & ~4095ul;
+			gone->end = at + elf.loads[i].memsz;
+		}
+	elf_close(&elf);
+	symbols = symbols_open_from(&source);
+	for (uint64_t pc = at; symbols && pc < gone->end; pc += 64) {
+		struct symbol symbol;
+
+		if (!symbols_find(symbols, pc, 1, &symbol))
+			return 2;
+		if (pc == at)
+			first = seconds() - start;
+		if (strstr(symbol.name, "@0x"))
+			by_fde++;
+		else if (symbol.name[0] == '[' || strstr(symbol.name, "+0x"))
+			bare++;
+		else
+			named++;
+	}
+	printf("%s: %.1f %% by name, %.1f %% by start of function, %.1f %% neither; first %.1f ms, "
+	       "then %.2f us each, %.1f MiB\n",
+	       path, 100.0 * (double)named / (double)(named + by_fde + bare),
+	       100.0 * (double)by_fde / (double)(named + by_fde + bare),
+	       100.0 * (double)bare / (double)(named + by_fde + bare), first * 1e3,
+	       (seconds() - start - first) * 1e6 / (double)(named + by_fde + bare),
+	       (double)mem_used() / 1048576);
+	symbols_close(symbols);
+	return symbols ? 0 : 2;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -286,6 +351,13 @@ int main(int argc, char **argv)
 		return run_text(argv[2], every_kind(1));
 	if (strcmp(what, "names") == 0)
 		return run_names(argc - 2, argv + 2);
+	if (strcmp(what, "coverage") == 0) {
+		int status = 0;
+
+		for (int i = 2; i < argc; i++)
+			status |= run_coverage(argv[i]);
+		return status;
+	}
 	if (strcmp(what, "demangle") == 0)
 		return run_demangle();
 	if (strcmp(what, "bench") == 0 && argc > 3)
