@@ -60,8 +60,14 @@ static inline bool livemap_maybe(const void *ptr)
  * blocks that the real free must never see. Context: hook. */
 void livemap_pin(const void *ptr);
 
-/* The map's own memory shall stay below `limit` bytes. Context: init. */
-void livemap_start(size_t limit);
+/* The map's own memory shall stay below `limit` bytes. dense: nearly every block will be in it; then
+ * livemap_maybe is true for all, until livemap_sparse() was called and the map has grown a filter.
+ * Context: init; hook. */
+void livemap_start(size_t limit, bool dense);
+void livemap_sparse(void);
+
+/* An insertion at this address will follow. Context: hook. */
+void livemap_prefetch(uintptr_t address);
 
 /* False when there is no room near its place: thin that place out, or give up. The address is not in
  * the map (livemap_take it first if livemap_maybe). Context: hook. */
