@@ -454,10 +454,13 @@ void livemap_prefetch(uintptr_t address)
 {
 	uint32_t hash = livemap_hash(address);
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
-	const struct group *g = set_of(levels - 1, hash);
+	/* addresses, and the slots of the first ones: the others follow in the stream */
+	const char *newest = (const char *)set_of(levels - 1, hash);
 
-	__builtin_prefetch(g, 1);
-	__builtin_prefetch((const char *)g + 64, 1);
+	__builtin_prefetch(newest, 1);
+	__builtin_prefetch(newest + 64, 1);
+	if (levels > 1)
+		__builtin_prefetch(set_of(levels - 2, hash), 1);
 }
 
 void livemap_pin(const void *ptr)
@@ -494,6 +497,7 @@ bool livemap_take(uintptr_t address, struct live *out)
 
 	if (address <= CLAIMED)
 		return false;
+	livemap_prefetch(address);
 	for (unsigned l = levels; l-- > 0;) {
 		for (struct group *g = set_of(l, hash); g; g = next_group(g)) {
 			int i = find_in_group(g, address);
