@@ -57,6 +57,8 @@ static NOINLINE void free_maybe(void *ptr)
 {
 	struct live sample;
 
+	/* what the real free will read, and what we look at first: two misses at a time */
+	__builtin_prefetch((const char *)ptr - 16, 1);
 	if (boot_owns(ptr))
 		return;
 	if (heap_take(ptr, &sample))

@@ -27,7 +27,7 @@ void *arena_alloc(struct arena *arena, size_t size)
 				return chunk->data + at;
 			}
 		}
-		fresh = budget_map(ARENA_CHUNK);
+		fresh = budget_can_keep(ARENA_CHUNK) ? budget_map(ARENA_CHUNK) : NULL;
 		if (!fresh)
 			return NULL;
 		/* release: the zeroed chunk is seen before its address (acquire above) */

@@ -18,7 +18,8 @@ struct arena {
 	_Atomic size_t bytes;		     /* handed out, for /debug/pprof/agent */
 };
 
-/* size bytes, zeroed, aligned to 16; NULL when the budget is spent or size > ARENA_CHUNK / 2.
+/* size bytes, zeroed, aligned to 16; NULL when the budget for what stays is spent or
+ * size > ARENA_CHUNK / 2.
  * Context: signal, hook, agent, init, child. */
 void *arena_alloc(struct arena *arena, size_t size);
 

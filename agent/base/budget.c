@@ -25,6 +25,11 @@ size_t budget_used(void)
 	return atomic_load_explicit(&self.used, memory_order_relaxed);
 }
 
+bool budget_can_keep(size_t size)
+{
+	return budget_used() + size <= budget_limit() / 4 * 3;
+}
+
 bool budget_take(size_t size)
 {
 	size_t before = atomic_fetch_add_explicit(&self.used, size, memory_order_relaxed);

@@ -17,6 +17,10 @@ void budget_set(size_t limit);
 size_t budget_limit(void);
 size_t budget_used(void);
 
+/* May size more bytes be taken for ever? Records get three quarters of the budget, so that there is
+ * always memory to answer a request with. */
+bool budget_can_keep(size_t size);
+
 /* Takes size bytes, or returns false and takes nothing. */
 bool budget_take(size_t size);
 void budget_give(size_t size);

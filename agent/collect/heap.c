@@ -30,6 +30,7 @@ enum { PEAK_COUNT, PEAK_BYTES, PEAK_NUMBER };		    /* bucket.extra */
 enum {
 	EPOCH_LAST = 40, /* 2^40 times the rate is never needed */
 	DOUBLINGS = 12,	 /* at most, for the sake of one sample */
+	SPARSE_RATE = 256, /* from here on most blocks are not sampled, and a filter pays */
 };
 
 static struct {
@@ -55,7 +56,7 @@ static struct weight sample_weight(const struct live *sample, unsigned epoch)
 
 void heap_start(uint64_t rate, bool labels)
 {
-	livemap_start(budget_limit() / 2);
+	livemap_start(budget_limit() / 2, rate < SPARSE_RATE);
 	self.labels = labels;
 	self.base_rate = rate;
 	__atomic_store_n(&self.on, true, __ATOMIC_RELEASE);
@@ -204,6 +205,8 @@ static void keep_sample(const struct live *sample)
 							    memory_order_relaxed,
 							    memory_order_relaxed))
 			stat_add(STAT_HEAP_RATE_DOUBLED, 1);
+		if (rate_of((unsigned)epoch) * 2 >= SPARSE_RATE)
+			livemap_sparse();
 	}
 }
 
@@ -236,12 +239,13 @@ static NOINLINE void record(const void *ptr, size_t size, unsigned epoch)
 	struct live sample = { .address = (uintptr_t)ptr, .size = size, .epoch = epoch };
 	struct weight w = sample_weight(&sample, epoch);
 
+	livemap_prefetch(sample.address);
 	drop_stale(ptr);
 	sample.bucket = bucket_of(record_here(), sizeclass_of(size));
 	if (!sample.bucket)
 		return;
 	stat_add(STAT_HEAP_SAMPLES, 1);
-	sample.birth = sys_clock_ns(CLOCK_MONOTONIC);
+	sample.birth = sys_clock_ns(CLOCK_MONOTONIC_COARSE);
 	bucket_add(sample.bucket, ALLOC_COUNT, w.count);
 	bucket_add(sample.bucket, ALLOC_BYTES, w.bytes);
 	add_live(sample.bucket, w.count, w.bytes, w.plain, sample.birth);

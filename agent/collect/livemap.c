@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Design. A level is an array of sets; a set is a chain of groups; a group has seven addresses and
- * the link in its first cache line, so that looking at a set of up to seven entries is one miss.
- * Groups are only ever added. When a level's chains get long, the next level, four times its size,
+ * Design. A level is an array of sets. A set is a group of seven places, and more groups chained to
+ * it when it overflows; a group has its seven addresses and the link in one cache line, so that
+ * looking at a set is one miss. When a level overflows too much the next one, four times its size,
  * takes what is new; entries never move, and free places in older levels are used first.
  *
  * One slot: `key` is 0 (free), CLAIMED (being filled), or the address. `meta` holds the bucket, the
@@ -15,6 +15,9 @@
  * were there before are copied by whoever inserts, a few at a time; then `next` becomes the filter.
  * A thread that still looks into the old filter frees a block that was inserted before it loaded the
  * pointer: its bit is there. Old filters are therefore kept, never reused.
+ *
+ * A dense map (nearly every block is sampled) has the filter that lets everything pass and is never
+ * written: what it could hold back would not be worth its upkeep.
  */
 #include "agent/collect/livemap.h"
 
@@ -27,6 +30,7 @@ enum {
 	LEVEL0_SETS = 512,
 	FILTER0_WORDS = 1024,	     /* 8 KiB, 32,768 bits */
 	FILTER_MAX_WORDS = 128 << 10, /* 1 MiB: beyond it a miss costs more than it saves */
+	DENSE_SETS = 8 << 10,	     /* 2 MiB */
 	COPY_STEP = 32,		     /* sets copied to the next filter per insertion */
 };
 enum { FREE = 0, CLAIMED = 1 };
@@ -51,33 +55,40 @@ struct group {
 _Static_assert(sizeof(struct group) == 256, "whole cache lines: see base/arena.c");
 
 struct level {
-	uint32_t mask;		/* number of sets - 1 */
-	_Atomic uint32_t groups; /* added to its chains */
-	_Atomic(struct group *) set[];
+	uint32_t mask;		    /* number of sets - 1 */
+	_Atomic uint32_t overflows; /* groups chained to its sets */
+	struct group *set;
 };
 
-/* The first filter and level: their fixed parts, then the arrays, as the structs lay them out. */
+/* The first filter: its fixed part, then the words, as the struct lays them out. */
 static uint64_t filter0[sizeof(struct live_filter) / 8 + FILTER0_WORDS] = { FILTER0_WORDS - 1 };
-static uint64_t level0[sizeof(struct level) / 8 + LEVEL0_SETS] = { LEVEL0_SETS - 1 };
-_Static_assert(offsetof(struct live_filter, mask) == 0 && offsetof(struct level, mask) == 0,
+/* One word, every bit set. */
+static uint64_t filter_all[sizeof(struct live_filter) / 8 + 1] = {
+	[sizeof(struct live_filter) / 8] = UINT32_MAX,
+};
+_Static_assert(offsetof(struct live_filter, mask) == 0 && sizeof(struct live_filter) % 8 == 0,
 	       "little-endian: the first 8 bytes hold the mask");
-
-/* One group for each of them: whatever becomes of the budget, every address has seven places. */
-static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64)));
 
 _Atomic(struct live_filter *) livemap_filter = (struct live_filter *)filter0;
 
+/* Static: whatever becomes of the budget, every address has seven places. */
+static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64)));
+
 static struct {
-	struct arena arena; /* groups only */
+	struct arena arena; /* chained groups only */
 	size_t limit;
-	_Atomic bool ready;   /* every set of level 0 has its group */
+	_Atomic bool dense;
 	_Atomic size_t bytes; /* levels and filters */
-	_Atomic(struct level *) level[LEVELS];
-	_Atomic unsigned levels;
-	_Atomic int growing; /* a thread is making a level or a filter */
-	_Atomic uint32_t groups; /* in all levels */
+	struct level level[LEVELS];
+	_Atomic unsigned levels; /* release: after level[levels - 1] was filled in */
+	_Atomic int growing;	 /* a thread is making a level or a filter */
+	_Atomic bool ready;	 /* the first insertion has been */
 	_Atomic(struct live_filter *) next; /* being filled, or NULL */
-} self = { .level = { (struct level *)level0 }, .levels = 1, .limit = SIZE_MAX };
+} self = {
+	.level = { { .mask = LEVEL0_SETS - 1, .set = groups0 } },
+	.levels = 1,
+	.limit = SIZE_MAX,
+};
 
 static size_t filter_size(uint64_t words)
 {
@@ -89,25 +100,18 @@ size_t livemap_bytes(void)
 	return arena_bytes(&self.arena) + atomic_load_explicit(&self.bytes, memory_order_relaxed);
 }
 
-void livemap_start(size_t limit)
+static bool is_open(const struct live_filter *f)
 {
-	self.limit = limit;
+	return f == (const struct live_filter *)filter_all;
 }
 
-/* At the first insertion: a process that nobody asks and that samples nothing pays nothing. Threads
- * that come here at the same time do the same, to the same end. */
-static COLD void first_insertion(void)
+void livemap_start(size_t limit, bool dense)
 {
-	/* the arena's first chunk: room for 7,000 entries whatever others do to the budget */
-	arena_alloc(&self.arena, sizeof(struct group));
-	for (int i = 0; i < LEVEL0_SETS; i++) {
-		struct group *none = NULL;
-
-		atomic_compare_exchange_strong_explicit(&((struct level *)level0)->set[i], &none,
-							&groups0[i], memory_order_acq_rel,
-							memory_order_relaxed);
-	}
-	atomic_store_explicit(&self.ready, true, memory_order_release);
+	self.limit = limit;
+	if (!dense)
+		return;
+	atomic_store(&self.dense, true);
+	atomic_store(&livemap_filter, (struct live_filter *)filter_all);
 }
 
 static void filter_set(struct live_filter *f, uint32_t hash)
@@ -131,11 +135,22 @@ static void filter_publish(uint32_t hash)
 	atomic_thread_fence(memory_order_seq_cst);
 	do {
 		f = atomic_load_explicit(&livemap_filter, memory_order_seq_cst);
-		filter_set(f, hash);
+		if (!is_open(f))
+			filter_set(f, hash);
 		next = atomic_load_explicit(&self.next, memory_order_seq_cst);
 		if (next)
 			filter_set(next, hash);
 	} while (atomic_load_explicit(&livemap_filter, memory_order_seq_cst) != f);
+}
+
+static struct group *set_of(unsigned level, uint32_t hash)
+{
+	return &self.level[level].set[hash & self.level[level].mask];
+}
+
+static struct group *next_group(const struct group *g)
+{
+	return atomic_load_explicit(&g->next, memory_order_acquire);
 }
 
 /* Is there an entry whose filter position, in a filter of this mask, is that of the hash? */
@@ -145,11 +160,7 @@ static bool position_used(uint32_t hash, uint32_t mask)
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 
 	for (unsigned l = 0; l < levels; l++) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
-		struct group *g =
-			atomic_load_explicit(&level->set[hash & level->mask], memory_order_acquire);
-
-		for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire)) {
+		for (struct group *g = set_of(l, hash); g; g = next_group(g)) {
 			for (int i = 0; i < WAYS; i++) {
 				uintptr_t key = atomic_load_explicit(&g->key[i], memory_order_acquire);
 
@@ -181,9 +192,11 @@ static void filter_clear(struct live_filter *f, uint32_t hash)
 
 static void filter_retract(uint32_t hash)
 {
+	struct live_filter *f = atomic_load_explicit(&livemap_filter, memory_order_acquire);
 	struct live_filter *next = atomic_load_explicit(&self.next, memory_order_acquire);
 
-	filter_clear(atomic_load_explicit(&livemap_filter, memory_order_acquire), hash);
+	if (!is_open(f))
+		filter_clear(f, hash);
 	if (next)
 		filter_clear(next, hash);
 }
@@ -248,21 +261,19 @@ static bool slot_end(struct group *g, int i, uint64_t meta)
 	return true;
 }
 
-static bool insert_in_groups(struct group *g, const struct live *entry)
+static bool insert_in_set(struct group *g, const struct live *entry)
 {
-	for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire))
+	for (; g; g = next_group(g))
 		for (int i = 0; i < WAYS; i++)
 			if (slot_try(g, i, entry))
 				return true;
 	return false;
 }
 
-/* A new group at the head of a set's chain, with the entry in it. */
-static bool insert_in_new_group(struct level *level, uint32_t hash, const struct live *entry)
+/* Chains a new group, with the entry in it, to a set. */
+static bool insert_in_new_group(unsigned level, uint32_t hash, const struct live *entry)
 {
-	_Atomic(struct group *) *set = &level->set[hash & level->mask];
-	struct group *first = atomic_load_explicit(set, memory_order_acquire);
-	struct group *g;
+	struct group *head = set_of(level, hash), *g, *second;
 
 	if (livemap_bytes() + sizeof(*g) > self.limit)
 		return false;
@@ -270,55 +281,52 @@ static bool insert_in_new_group(struct level *level, uint32_t hash, const struct
 	if (!g)
 		return false;
 	slot_try(g, 0, entry);
+	second = next_group(head);
 	do
-		atomic_store_explicit(&g->next, first, memory_order_relaxed);
-	while (!atomic_compare_exchange_weak_explicit(set, &first, g, memory_order_acq_rel,
+		atomic_store_explicit(&g->next, second, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(&head->next, &second, g, memory_order_acq_rel,
 						      memory_order_acquire));
-	atomic_fetch_add_explicit(&level->groups, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&self.groups, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&self.level[level].overflows, 1, memory_order_relaxed);
 	return true;
 }
 
 static void *grow_map(size_t size)
 {
-	void *at = livemap_bytes() + size > self.limit ? NULL : budget_map(size);
+	void *at = budget_can_keep(size) ? budget_map(size) : NULL;
 
 	if (at)
 		atomic_fetch_add_explicit(&self.bytes, size, memory_order_relaxed);
 	return at;
 }
 
-static void add_level(const struct level *newest, unsigned levels)
+static bool add_level(unsigned levels, uint32_t sets)
 {
-	uint32_t sets = (newest->mask + 1) * 4;
-	struct level *fresh = grow_map(sizeof(*fresh) + sets * sizeof(fresh->set[0]));
+	struct level *fresh = &self.level[levels];
 
-	if (!fresh)
-		return;
+	if (livemap_bytes() + sets * sizeof(*fresh->set) <= self.limit)
+		fresh->set = grow_map(sets * sizeof(*fresh->set));
+	if (!fresh->set)
+		return false;
 	fresh->mask = sets - 1;
-	atomic_store_explicit(&self.level[levels], fresh, memory_order_release);
 	atomic_store_explicit(&self.levels, levels + 1, memory_order_release);
+	return true;
 }
 
-static void begin_filter(const struct live_filter *f, unsigned levels)
+static void begin_filter(uint32_t words, unsigned levels)
 {
-	uint64_t steps = 0;
-	uint32_t words = (f->mask + 1) * 2;
 	struct live_filter *fresh = grow_map(filter_size(words));
 
 	if (!fresh)
 		return;
 	fresh->mask = words - 1;
 	for (unsigned l = 0; l < levels; l++)
-		steps += (atomic_load_explicit(&self.level[l], memory_order_acquire)->mask + 1) /
-			 COPY_STEP;
-	fresh->total = steps;
+		fresh->total += (self.level[l].mask + 1) / COPY_STEP;
 	atomic_store_explicit(&self.next, fresh, memory_order_seq_cst);
 }
 
-static void copy_set(struct live_filter *next, struct group *g)
+static void copy_set(struct live_filter *next, const struct group *g)
 {
-	for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire)) {
+	for (; g; g = next_group(g)) {
 		for (int i = 0; i < WAYS; i++) {
 			uintptr_t key = atomic_load_explicit(&g->key[i], memory_order_acquire);
 
@@ -342,14 +350,14 @@ static void copy_step(struct live_filter *next)
 	atomic_thread_fence(memory_order_seq_cst);
 	at *= COPY_STEP;
 	for (unsigned l = 0;; l++) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
+		const struct level *level = &self.level[l];
 
 		if (at > level->mask) {
 			at -= level->mask + 1;
 			continue;
 		}
 		for (int i = 0; i < COPY_STEP; i++)
-			copy_set(next, atomic_load_explicit(&level->set[at + i], memory_order_acquire));
+			copy_set(next, &level->set[at + (unsigned)i]);
 		break;
 	}
 	if (atomic_fetch_add_explicit(&next->ended, 1, memory_order_acq_rel) + 1 == next->total) {
@@ -358,54 +366,80 @@ static void copy_step(struct live_filter *next)
 	}
 }
 
-/* Called after a group was added. A level is made when as many groups were added to the newest one as it has sets,
- * a filter when there is a group (about four entries) for 32 of its bits. */
+/* Words of the filter that a map of this many sets deserves: 8 bits for each of its places. */
+static uint32_t words_for(uint32_t sets)
+{
+	uint32_t words = FILTER0_WORDS;
+
+	while (words < FILTER_MAX_WORDS && words < sets * WAYS / 4)
+		words *= 2;
+	return words;
+}
+
+/*
+ * Called when a set overflowed. The next level is due when one set in four has; with it the filter
+ * for it, and before it, because a filter that is kept up to date may not have fewer bits than a
+ * level has sets (see filter_clear).
+ */
 static void grow(void)
 {
-	const struct live_filter *f = atomic_load_explicit(&livemap_filter, memory_order_acquire);
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
-	const struct level *newest =
-		atomic_load_explicit(&self.level[levels - 1], memory_order_acquire);
-	uint32_t groups = atomic_load_explicit(&newest->groups, memory_order_relaxed);
-	uint64_t words = f->mask + 1;
-	/* a level may not have more sets than the filter has bits: see filter_clear */
-	bool level_due = levels < LEVELS && groups > newest->mask &&
-			 ((uint64_t)newest->mask + 1) * 4 <= words * 32;
-	bool filter_due = words < FILTER_MAX_WORDS &&
-			  atomic_load_explicit(&self.groups, memory_order_relaxed) > words &&
-			  !atomic_load_explicit(&self.next, memory_order_acquire);
+	const struct level *newest = &self.level[levels - 1];
+	uint32_t sets = newest->mask + 1, more = sets * 4;
+	const struct live_filter *f;
+	bool dense = atomic_load_explicit(&self.dense, memory_order_relaxed), due;
 
-	if (!(level_due | filter_due) ||
+	due = levels < LEVELS &&
+	      atomic_load_explicit(&newest->overflows, memory_order_relaxed) > sets / 4;
+	if ((!due && (dense || !is_open(atomic_load(&livemap_filter)))) ||
+	    atomic_load_explicit(&self.next, memory_order_acquire) ||
 	    atomic_exchange_explicit(&self.growing, 1, memory_order_acquire))
 		return;
-	if (level_due && atomic_load_explicit(&self.levels, memory_order_acquire) == levels)
-		add_level(newest, levels);
-	if (filter_due && atomic_load_explicit(&livemap_filter, memory_order_acquire) == f &&
-	    !atomic_load_explicit(&self.next, memory_order_acquire))
-		begin_filter(f, atomic_load_explicit(&self.levels, memory_order_acquire));
+	f = atomic_load_explicit(&livemap_filter, memory_order_acquire);
+	if (atomic_load_explicit(&self.levels, memory_order_acquire) != levels ||
+	    atomic_load_explicit(&self.next, memory_order_acquire))
+		due = false; /* somebody else was faster */
+	else if (!dense && (is_open(f) || (due && f->mask + 1 < words_for(more))))
+		begin_filter(words_for(due ? more : sets), levels);
+	if (due && (is_open(f) ? dense : more <= (f->mask + 1) * 32))
+		add_level(levels, more);
 	atomic_store_explicit(&self.growing, 0, memory_order_release);
+}
+
+void livemap_sparse(void)
+{
+	atomic_store_explicit(&self.dense, false, memory_order_relaxed);
+	grow();
+}
+
+/* A dense map will be large: it begins with a level that is. */
+static COLD void first_insertion(void)
+{
+	/* the arena's first chunk: room for 7,000 entries whatever others do to the budget */
+	arena_alloc(&self.arena, sizeof(struct group));
+	if (atomic_load_explicit(&self.dense, memory_order_relaxed) &&
+	    !atomic_exchange_explicit(&self.growing, 1, memory_order_acquire)) {
+		if (atomic_load_explicit(&self.levels, memory_order_acquire) == 1)
+			add_level(1, DENSE_SETS);
+		atomic_store_explicit(&self.growing, 0, memory_order_release);
+	}
+	atomic_store_explicit(&self.ready, true, memory_order_release);
 }
 
 bool livemap_insert(const struct live *entry)
 {
 	uint32_t hash = livemap_hash(entry->address);
-	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 	struct live_filter *next;
+	unsigned levels;
 	bool done = false;
 
 	if (UNLIKELY(!atomic_load_explicit(&self.ready, memory_order_acquire)))
 		first_insertion();
-	for (unsigned l = 0; l < levels && !done; l++) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
-
-		done = insert_in_groups(
-			atomic_load_explicit(&level->set[hash & level->mask], memory_order_acquire),
-			entry);
-	}
+	levels = atomic_load_explicit(&self.levels, memory_order_acquire);
+	for (unsigned l = 0; l < levels && !done; l++)
+		done = insert_in_set(set_of(l, hash), entry);
 	if (!done) {
-		if (!insert_in_new_group(atomic_load_explicit(&self.level[levels - 1],
-							      memory_order_acquire),
-					 hash, entry))
+		if (!insert_in_new_group(levels - 1, hash, entry))
 			return false;
 		grow();
 	}
@@ -416,11 +450,44 @@ bool livemap_insert(const struct live *entry)
 	return true;
 }
 
+void livemap_prefetch(uintptr_t address)
+{
+	uint32_t hash = livemap_hash(address);
+	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
+	/* addresses, and the slots of the first ones: the others follow in the stream */
+	const char *newest = (const char *)set_of(levels - 1, hash);
+
+	__builtin_prefetch(newest, 1);
+	__builtin_prefetch(newest + 64, 1);
+	if (levels > 1)
+		__builtin_prefetch(set_of(levels - 2, hash), 1);
+}
+
 void livemap_pin(const void *ptr)
 {
 	const struct live pin = { .address = (uintptr_t)ptr };
 
 	livemap_insert(&pin);
+}
+
+/* The slot of an address in a set, or -1. */
+static int find_in_group(const struct group *g, uintptr_t address)
+{
+	for (int i = 0; i < WAYS; i++)
+		if (atomic_load_explicit(&g->key[i], memory_order_acquire) == address)
+			return i;
+	return -1;
+}
+
+static bool take_slot(struct group *g, int i, struct live *out)
+{
+	uint64_t meta;
+
+	/* again when livemap_thin rewrote the epoch */
+	while (slot_read(g, i, out, &meta))
+		if (slot_end(g, i, meta))
+			return true;
+	return false; /* a pin, or thinned out meanwhile */
 }
 
 bool livemap_take(uintptr_t address, struct live *out)
@@ -430,27 +497,18 @@ bool livemap_take(uintptr_t address, struct live *out)
 
 	if (address <= CLAIMED)
 		return false;
+	livemap_prefetch(address);
 	for (unsigned l = levels; l-- > 0;) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
-		struct group *g =
-			atomic_load_explicit(&level->set[hash & level->mask], memory_order_acquire);
+		for (struct group *g = set_of(l, hash); g; g = next_group(g)) {
+			int i = find_in_group(g, address);
 
-		for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire)) {
-			for (int i = 0; i < WAYS; i++) {
-				uint64_t meta;
-
-				if (atomic_load_explicit(&g->key[i], memory_order_acquire) != address)
-					continue;
-				/* again after livemap_thin rewrote the epoch */
-				while (slot_read(g, i, out, &meta)) {
-					if (!slot_end(g, i, meta))
-						continue;
-					out->address = address;
-					filter_retract(hash);
-					return true;
-				}
-				return false; /* thinned out meanwhile */
-			}
+			if (i < 0)
+				continue;
+			if (!take_slot(g, i, out))
+				return false;
+			out->address = address;
+			filter_retract(hash);
+			return true;
 		}
 	}
 	return false;
@@ -489,15 +547,10 @@ unsigned livemap_thin(uintptr_t address, int (*keep)(const struct live *entry),
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 	unsigned removed = 0;
 
-	for (unsigned l = 0; l < levels; l++) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
-		struct group *g =
-			atomic_load_explicit(&level->set[hash & level->mask], memory_order_acquire);
-
-		for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire))
+	for (unsigned l = 0; l < levels; l++)
+		for (struct group *g = set_of(l, hash); g; g = next_group(g))
 			for (int i = 0; i < WAYS; i++)
 				removed += thin_slot(g, i, keep, done);
-	}
 	return removed;
 }
 
@@ -517,16 +570,10 @@ void livemap_each(void (*visit)(void *context, const struct live *entry), void *
 {
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 
-	for (unsigned l = 0; l < levels; l++) {
-		struct level *level = atomic_load_explicit(&self.level[l], memory_order_acquire);
-
-		for (uint32_t s = 0; s <= level->mask; s++) {
-			struct group *g = atomic_load_explicit(&level->set[s], memory_order_acquire);
-
-			for (; g; g = atomic_load_explicit(&g->next, memory_order_acquire))
+	for (unsigned l = 0; l < levels; l++)
+		for (uint32_t i = 0; i <= self.level[l].mask; i++)
+			for (const struct group *g = &self.level[l].set[i]; g; g = next_group(g))
 				visit_group(g, visit, context);
-		}
-	}
 }
 
 void livemap_child(void)

@@ -40,10 +40,12 @@ struct live_filter {
 };
 extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
-/* 22 well-mixed bits: as many as the biggest filter needs. Context: any. */
+/* Blocks within 128 bytes of each other share a place, and neighbours in memory are neighbours here,
+ * as far as 64 KiB go: what a program uses together is together in the cache too.
+ * Context: signal, hook, agent, init, child. */
 static inline uint32_t livemap_hash(uintptr_t address)
 {
-	return (uint32_t)(address >> 4) * 0x9e3779b1u >> 10;
+	return (uint32_t)(address >> 7) + ((uint32_t)(address >> 16) * 0x9e3779b1u >> 10);
 }
 
 /* False: this block is certainly not in the map, and not pinned. Context: hook. */
@@ -60,8 +62,14 @@ static inline bool livemap_maybe(const void *ptr)
  * blocks that the real free must never see. Context: hook. */
 void livemap_pin(const void *ptr);
 
-/* The map's own memory shall stay below `limit` bytes. Context: init. */
-void livemap_start(size_t limit);
+/* The map's own memory shall stay below `limit` bytes. dense: nearly every block will be in it; then
+ * livemap_maybe is true for all, until livemap_sparse() was called and the map has grown a filter.
+ * Context: init; hook. */
+void livemap_start(size_t limit, bool dense);
+void livemap_sparse(void);
+
+/* An insertion at this address will follow. Context: hook. */
+void livemap_prefetch(uintptr_t address);
 
 /* False when there is no room near its place: thin that place out, or give up. The address is not in
  * the map (livemap_take it first if livemap_maybe). Context: hook. */

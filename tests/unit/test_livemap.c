@@ -61,7 +61,7 @@ TEST(livemap_agrees_with_a_model)
 	struct live got;
 
 	budget_set((size_t)256 << 20);
-	livemap_start((size_t)128 << 20);
+	livemap_start((size_t)128 << 20, false);
 	for (int step = 0; step < 3000000; step++) {
 		uint64_t r = next(&s);
 		/* the number of live ones swells and shrinks */
@@ -119,7 +119,7 @@ TEST(livemap_says_when_it_is_full)
 	uint64_t inserted = 0, seen = 0;
 
 	budget_set((size_t)1 << 20);
-	livemap_start((size_t)512 << 10);
+	livemap_start((size_t)512 << 10, false);
 	for (int i = 0; i < 100000; i++) {
 		struct live e = entry_for(0x7f0000000010u + (uintptr_t)i * 64, 5);
 
@@ -150,7 +150,7 @@ TEST(livemap_thins_one_place)
 	uint64_t seen = 0, removed = 0;
 	struct live got;
 
-	livemap_start(SIZE_MAX);
+	livemap_start(SIZE_MAX, false);
 	for (uint64_t i = 0; i < 1000; i++) {
 		struct live e = { 0x10000 + i * 64, bucket(i), i, 0, 3 };
 
@@ -236,7 +236,7 @@ TEST(livemap_misses_nothing_with_many_threads)
 	uint64_t seen = 0;
 
 	budget_set((size_t)256 << 20);
-	livemap_start((size_t)128 << 20);
+	livemap_start((size_t)128 << 20, false);
 	for (uintptr_t i = 0; i < THREADS; i++)
 		pthread_create(&threads[i], NULL, churn, (void *)i);
 	for (int i = 0; i < THREADS; i++)
