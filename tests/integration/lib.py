@@ -43,7 +43,7 @@ def long(function):
 
 
 def limit(seconds):
-    """More (or less) than 60 seconds; run.py reads the number from the source."""
+    """More (or less) than 120 seconds; run.py reads the number from the source."""
     return lambda function: function
 
 
@@ -248,6 +248,11 @@ class App(Endpoint):
             if text.endswith("\n"):
                 return text.strip().removeprefix("unix:")
         return None
+
+    def readable(self, seconds):
+        """True when there is output to read within that time."""
+        import select
+        return bool(select.select([self.process.stdout], [], [], max(0, seconds))[0])
 
     def line(self, seconds=60):
         """The next line that the program prints."""

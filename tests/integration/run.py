@@ -8,7 +8,7 @@ that were skipped, and the line "SUITE: N passed, N failed, N skipped". Exit sta
 or none ran.
 
 Marks come from lib.py: @parallel (may run beside another one), @long (only with --long),
-@limit(seconds) (default 60). A test skips itself with lib.skip("why").
+@limit(seconds) (default 120). A test skips itself with lib.skip("why").
 """
 import argparse
 import ast
@@ -25,7 +25,7 @@ import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
-LIMIT = 60
+LIMIT = 120
 
 
 class Test:

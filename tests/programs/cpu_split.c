@@ -7,9 +7,11 @@
  *   cpu_split new N MS    the threads are made after "go" and end when done
  *   cpu_split many N US W N threads, each of US microseconds, W at a time, made after "go"
  *
- * Prints "ready", waits for a line on stdin, works, prints one line "alpha beta total ..." for each
- * thread (many: one for all), then "done", waits for one more line, ends. Times in ns.
+ * Prints "ready", waits for a line on stdin ("go"), works until done or until the next line ("stop"),
+ * prints one line "alpha beta total" for each thread (many: one for all, "threads 0 total") and one for
+ * main, then "done", waits for one more line, ends. Times in ns.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -32,6 +34,7 @@ struct work {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int waiting, finished, released, ending;
+static _Atomic int stopped;
 static _Atomic uint64_t sum_total;
 static volatile uint64_t sink;
 
@@ -53,7 +56,7 @@ static NOINLINE uint64_t work_alpha(uint64_t until)
 			x = x * 6364136223846793005u + 1;
 		sink = x;
 		now = thread_ns();
-	} while (now < until);
+	} while (now < until && !stopped);
 	return now;
 }
 
@@ -66,7 +69,7 @@ static NOINLINE uint64_t work_beta(uint64_t until)
 			x = (x ^ (x >> 13)) * 0x9e3779b97f4a7c15u;
 		sink = x;
 		now = thread_ns();
-	} while (now < until);
+	} while (now < until && !stopped);
 	return now;
 }
 
@@ -84,7 +87,7 @@ static void spend(struct work *w)
 	/* Thread i gives (i % 4 + 1) fifths of its time to alpha. */
 	unsigned share = (unsigned)w->index % 4 + 1;
 
-	while (now < end) {
+	while (now < end && !stopped) {
 		uint64_t length = slice(w), from = now;
 		uint64_t middle = from + length * share / 5, until = from + length;
 
@@ -139,6 +142,9 @@ static void *new_thread(void *arg)
 
 	bodies[w->index % 4](w);
 	w->total = thread_ns();
+	pthread_mutex_lock(&lock);
+	finished++;
+	pthread_mutex_unlock(&lock);
 	return NULL;
 }
 
@@ -157,10 +163,49 @@ static void read_line(void)
 		;
 }
 
+/* True when the line "stop" has come; waits for it that long. */
+static int told_to_stop(int ms)
+{
+	struct pollfd in = { .fd = 0, .events = POLLIN };
+
+	if (stopped || poll(&in, 1, ms) != 1)
+		return stopped;
+	read_line();
+	return stopped = 1;
+}
+
+static void wait_for_work(int n)
+{
+	int left;
+
+	do {
+		told_to_stop(stopped ? 0 : 20);
+		pthread_mutex_lock(&lock);
+		left = finished < n;
+		pthread_mutex_unlock(&lock);
+		if (left && stopped)
+			usleep(1000);
+	} while (left);
+}
+
 static void say(const char *word)
 {
 	puts(word);
 	fflush(stdout);
+}
+
+static uint64_t main_begin;
+
+static void go(void)
+{
+	say("ready");
+	read_line();
+	main_begin = thread_ns();
+}
+
+static void say_main(void)
+{
+	printf("0 0 %llu\n", (unsigned long long)(thread_ns() - main_begin));
 }
 
 static void make(pthread_t *t, void *(*routine)(void *), void *arg)
@@ -176,18 +221,20 @@ static void make(pthread_t *t, void *(*routine)(void *), void *arg)
 static void many(uint64_t n, uint64_t ns, unsigned width)
 {
 	pthread_t *threads = calloc(width, sizeof(*threads));
+	uint64_t made = 0;
 
-	say("ready");
-	read_line();
-	for (uint64_t i = 0; i < n; i += width) {
-		unsigned now = n - i < width ? (unsigned)(n - i) : width;
+	go();
+	for (; made < n && !told_to_stop(0); made += width) {
+		unsigned now = n - made < width ? (unsigned)(n - made) : width;
 
 		for (unsigned k = 0; k < now; k++)
 			make(&threads[k], brief_thread, &ns);
 		for (unsigned k = 0; k < now; k++)
 			pthread_join(threads[k], NULL);
 	}
-	printf("%llu 0 %llu\n", (unsigned long long)sum_total, (unsigned long long)sum_total);
+	if (made > n)
+		made = n;
+	printf("%llu 0 %llu\n", (unsigned long long)made, (unsigned long long)sum_total);
 	free(threads);
 }
 
@@ -206,25 +253,27 @@ static void known(int pool, int n, uint64_t ns)
 			pthread_cond_wait(&changed, &lock);
 		pthread_mutex_unlock(&lock);
 	}
-	say("ready");
-	read_line();
+	go();
 	if (pool) {
 		pthread_mutex_lock(&lock);
 		released = 1;
 		pthread_cond_broadcast(&changed);
-		while (finished < n)
-			pthread_cond_wait(&changed, &lock);
 		pthread_mutex_unlock(&lock);
+		wait_for_work(n);
 	} else {
 		for (int i = 0; i < n; i++)
 			make(&threads[i], new_thread, &work[i]);
+		wait_for_work(n);
 		for (int i = 0; i < n; i++)
 			pthread_join(threads[i], NULL);
 	}
 	for (int i = 0; i < n; i++)
 		printf("%llu %llu %llu\n", (unsigned long long)work[i].alpha,
 		       (unsigned long long)work[i].beta, (unsigned long long)work[i].total);
+	say_main();
 	say("done");
+	if (!stopped)
+		read_line();
 	read_line();
 	if (pool) {
 		pthread_mutex_lock(&lock);
@@ -245,7 +294,10 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "many")) {
 		many(strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10) * 1000,
 		     argc > 4 ? (unsigned)atoi(argv[4]) : 4);
+		say_main();
 		say("done");
+		if (!stopped)
+			read_line();
 		read_line();
 		return 0;
 	}

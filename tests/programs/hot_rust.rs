@@ -42,6 +42,7 @@ mod planted {
     }
 }
 
+#[inline(never)]
 fn run() {
     let work: Box<dyn planted::Work> = Box::new(planted::Mill { seed: 7u32 });
     let call = |depth| work.step(depth);
