@@ -208,7 +208,6 @@ static bool parent_has_agent(void)
 static void __attribute__((constructor)) agent_construct(int argc, char **argv, char **envp)
 {
 	real_resolve();
-	layout_start();
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
 	read_program_names(argc > 0 ? argv[0] : NULL);
@@ -218,6 +217,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 		real_seal();
 		return;
 	}
+	layout_start();
 	vdso_start(getauxval(AT_SYSINFO_EHDR));
 	budget_set((size_t)options->max_mem);
 	random_set_seed((uint64_t)options->seed);

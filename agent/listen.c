@@ -250,7 +250,10 @@ static int create_thread(bool handed)
 		return ENOMEM;
 	pthread_attr_setstacksize(&attr, THREAD_STACK);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	/* a program with real-time priority must not be preempted by us; asked first, because libc starts
+	 * a thread with a policy of its own in two steps */
+	if (SYS1(SYS_sched_getscheduler, 0) != SCHED_OTHER)
+		pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = real.pthread_create(&thread, &attr, agent_thread, handed ? &self : NULL);
@@ -289,7 +292,6 @@ void listen_before_main(void)
 	unwind_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);
-	write_port_file();
 	if (create_thread(true) != 0) {
 		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
 		close_handed(fds, n);
@@ -304,6 +306,8 @@ void listen_before_main(void)
 		pass_through();
 	}
 	close_handed(fds, n);
+	if (self.server)
+		write_port_file(); /* who reads it may connect: somebody answers */
 }
 
 /* In a forked child that lives on. Context: hook. */
