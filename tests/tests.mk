@@ -150,3 +150,7 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 	$(Q)$(CXX) -O2 $(LDFLAGS) -o $@ $^ -ldl -lpthread
 
 $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
+
+.PHONY: bench bench-start
+bench-start: all programs ## what the agent adds to 200 short children of a shell
+	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)

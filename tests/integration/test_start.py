@@ -230,24 +230,6 @@ def test_malformed_settings_never_change_the_program():
 # ---------------------------------------------------------------- cost of children
 
 @limit(300)
-def test_200_shell_children_cost():
-    """Children of a profiled program, which holds the port, take at most 1.3 times the plain time: each
-    finds the port taken and passes through. Least of fifteen interleaved runs each: noise only adds."""
-    argv = ["/bin/sh", "-c", "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done"]
-    with App(program("idle")) as holder:
-        ways = {"plain": (None, None), "child": (agent(), "%s:%d" % holder.where), "alone": (agent(), "127.0.0.1:0")}
-        least = dict.fromkeys(ways, 1e9)
-        for _ in range(15):
-            for way, (preload, addr) in ways.items():
-                begin = time.monotonic()
-                subprocess.run(argv, env=environment(None, preload, addr=addr), check=True, timeout=60)
-                least[way] = min(least[way], time.monotonic() - begin)
-    ratio = least["child"] / least["plain"]
-    note("200 children, ms each: " + ", ".join(f"{way} {best * 5:.2f}" for way, best in least.items()) + f"; ratio {ratio:.2f}"
-         f" (alone, each starting an agent of its own: {least['alone'] / least['plain']:.2f})")
-    assert ratio <= 1.3, f"200 shell children take {ratio:.2f} times as long with the agent"
-
-
 # ---------------------------------------------------------------- who takes the port
 
 LAUNCHERS = (["env"], ["sh", "-c", '"$@"; exit $?', "sh"], ["bash", "-c", '"$@"; exit $?', "bash"], ["dash", "-c", '"$@"; exit $?', "dash"],
