@@ -29,17 +29,6 @@ enum { READ = METHOD_GET | METHOD_HEAD };
 	.methods = READ, .serve = serve_named, .form = TEXT_HEAP, .period = heap_period,           \
 	.comment = heap_comment, .text_unit = heap_text_unit, .text_trailer = heap_text_trailer
 
-/* What the heap profiles have in common. */
-#define HEAP_DESC(default_)                                                            \
-	.desc = {                                                                      \
-		.types = { { "alloc_objects", "count" }, { "alloc_space", "bytes" },   \
-			   { "inuse_objects", "count" }, { "inuse_space", "bytes" } }, \
-		.period_type = { "space", "bytes" },                                   \
-		.default_type = default_,                                              \
-	},                                                                             \
-	.form = TEXT_HEAP, .period = heap_period, .comment = heap_comment,             \
-	.text_unit = heap_text_unit, .text_trailer = heap_text_trailer, .count = heap_count
-
 /* Sorted by name, as the index shows them. */
 const struct profile profiles[] = {
 	{
@@ -165,6 +154,50 @@ const struct profile profiles[] = {
 		.missing = "Could not enable tracing: this version of pprofagent does not trace yet",
 	},
 	{
+		.name = "delta_block",
+		.help = "block since the previous request for delta_block, by whoever",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_since_last,
+		.file = "block.pprof.gz",
+		.desc = {
+			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+			.period_type = { "contentions", "count" },
+		},
+		.cumulative = 2,
+		.take = block_take,
+		.comment = block_comment,
+	},
+	{
+		.name = "delta_heap",
+		.help = "heap since the previous request for delta_heap, by whoever: allocations since then, "
+			"and what is in use now",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_since_last,
+		.file = "heap.pprof.gz",
+		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.cumulative = 2,
+		.take = heap_take_live,
+		.period = heap_period,
+		.comment = heap_comment,
+	},
+	{
+		.name = "delta_mutex",
+		.help = "mutex since the previous request for delta_mutex, by whoever",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_since_last,
+		.file = "mutex.pprof.gz",
+		.desc = {
+			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
+			.period_type = { "contentions", "count" },
+		},
+		.cumulative = 2,
+		.take = mutex_take,
+		.comment = mutex_comment,
+	},
+	{
 		.name = "agent",
 		.help = "What the agent itself did, dropped, costs and is set to",
 		.methods = READ,
@@ -239,4 +272,5 @@ void profiles_route(struct exchange *x)
 void profiles_child(void)
 {
 	symbols_child();
+	serve_child_process();
 }

@@ -28,6 +28,9 @@ struct profile {
 	/* Profiles that are a list of stacks: all of the following; else NULL. */
 	struct profile_desc desc;
 	enum text_form form;
+	/* serve_since_last: file name of the attachment, and the number of leading values that only grow. */
+	const char *file;
+	unsigned cumulative;
 	/* The text of a 400 when parameters of its own are wrong, or NULL; may be NULL. */
 	const char *(*refuse)(const struct request *request);
 	/* What there is now; NULL when out of memory. The request may carry parameters of its own. */

@@ -357,13 +357,87 @@ void serve_named(const struct profile *profile, struct exchange *x)
 		fmt_buf(a->attachment, sizeof(a->attachment), "%s-delta", profile->name);
 		a->before = profile->take(profile, &x->request);
 		if (!a->before || a->before->incomplete) {
-			no_memory(x);
+			refuse(x);
 			return;
 		}
 		a->end_ns = a->start_ns + (uint64_t)seconds * 1000000000u;
 	}
 	x->wake_ns = a->end_ns;
 	x->step = named_step;
+}
+
+/* ---- since the previous request ---- */
+
+/* One per path that was ever asked for. */
+static struct kept {
+	struct kept *next;
+	const struct profile *profile;
+	struct snapshot *last;
+} *kept_first;
+
+void serve_child_process(void)
+{
+	kept_first = NULL; /* its memory went with base/mem.h's */
+}
+
+static struct kept *find_kept(const struct profile *profile)
+{
+	struct kept *k = kept_first;
+
+	while (k && k->profile != profile)
+		k = k->next;
+	if (k)
+		return k;
+	k = mem_zalloc(sizeof(*k));
+	if (!k)
+		return NULL;
+	k->profile = profile;
+	k->next = kept_first;
+	kept_first = k;
+	return k;
+}
+
+static enum job_state since_last_step(struct exchange *x, uint64_t now_ns)
+{
+	struct answer *a = x->state;
+	struct kept *k = find_kept(a->profile);
+	struct snapshot *next;
+
+	a->now = a->profile->take(a->profile, &x->request);
+	if (!k || !a->now || a->now->incomplete)
+		return no_memory(x);
+	next = snapshot_copy(a->now, a->profile->cumulative);
+	if (!next)
+		return no_memory(x);
+	if (k->last) {
+		if (!snapshot_subtract(a->now, k->last)) {
+			snapshot_drop(next);
+			return no_memory(x);
+		}
+		a->facts.duration_ns = a->now->mono_ns - k->last->mono_ns;
+	}
+	snapshot_drop(k->last);
+	k->last = next;
+	a->facts.time_ns = a->now->time_ns;
+	a->facts.period = a->profile->period ? a->profile->period() : 1;
+	return begin_pprof(x);
+}
+
+void serve_since_last(const struct profile *profile, struct exchange *x)
+{
+	struct answer *a;
+
+	if (x->request.method == METHOD_HEAD) {
+		reply_begin(x, 200, "application/octet-stream", profile->file);
+		return;
+	}
+	a = new_answer(profile, x);
+	if (!a) {
+		refuse(x);
+		return;
+	}
+	fmt_buf(a->attachment, sizeof(a->attachment), "%s", profile->file);
+	x->step = since_last_step;
 }
 
 void serve_missing(const struct profile *profile, struct exchange *x)

@@ -17,6 +17,9 @@ struct profile;
 void serve_cpu(const struct profile *profile, struct exchange *exchange);
 /* A snapshot, or with ?seconds= the difference of two; ?debug= for text. */
 void serve_named(const struct profile *profile, struct exchange *exchange);
+/* What came since the previous request for the same path: the server-side deltas that Grafana Alloy
+ * asks for (godeltaprof). The first answer holds everything since start. */
+void serve_since_last(const struct profile *profile, struct exchange *exchange);
 /* 501 and a sentence. */
 void serve_missing(const struct profile *profile, struct exchange *exchange);
 
@@ -27,6 +30,9 @@ void serve_agent(const struct profile *profile, struct exchange *exchange);
 
 /* /debug/pprof/child/PID/REST: forwarded to that process. rest begins behind "child/". */
 void serve_child(struct exchange *exchange, const char *rest);
+
+/* Forgets what serve_since_last kept. Context: child. */
+void serve_child_process(void);
 
 /* Lines for Profile.comment, kept until the answer is written. */
 enum { COMMENTS_MAX = 16, COMMENTS_TEXT = 4096 };

@@ -157,3 +157,24 @@ bool snapshot_subtract(struct snapshot *later, const struct snapshot *earlier)
 	drop_zero_rows(later);
 	return true;
 }
+
+struct snapshot *snapshot_copy(const struct snapshot *snapshot, unsigned values)
+{
+	struct snapshot *copy = snapshot_new();
+
+	for (size_t i = 0; copy && i < snapshot->n; i++) {
+		struct sample sample = snapshot->samples[i];
+
+		for (unsigned v = values; v < SERIES_VALUES; v++)
+			sample.value[v] = 0;
+		if (!snapshot_add(copy, &sample)) {
+			snapshot_drop(copy);
+			return NULL;
+		}
+	}
+	if (copy) {
+		copy->time_ns = snapshot->time_ns;
+		copy->mono_ns = snapshot->mono_ns;
+	}
+	return copy;
+}
