@@ -106,6 +106,7 @@ static int parse_host(struct address *out, const char *host, size_t size, const 
 		if (memcmp(out->ip, mapped, sizeof(mapped)) == 0) {
 			out->kind = ADDRESS_IPV4;
 			memmove(out->ip, out->ip + 12, 4);
+			memset(out->ip + 4, 0, 12);
 		}
 	} else if (memchr(host, ':', size)) {
 		return complain(c, "an IPv6 address must stand in brackets, as in [::1]:6060");
