@@ -27,11 +27,14 @@ struct printing {
 
 static bool append(struct demangle_text *out, const char *text, size_t len)
 {
+	if (!len && out->text) /* libiberty passes NULL for an empty piece */
+		return true;
 	if (out->no_memory || !grow_room(&out->text, &out->room, out->len + len + 1, 1)) {
 		out->no_memory = true;
 		return false;
 	}
-	memcpy(out->text + out->len, text, len);
+	if (len)
+		memcpy(out->text + out->len, text, len);
 	out->len += len;
 	out->text[out->len] = '\0';
 	return true;
@@ -224,8 +227,9 @@ static const char *after_lambda(const char *at)
 			depth--;
 		} else if (c == 'L' && *at >= 'a' && *at <= 'z') {
 			at = strchr(at, 'E'); /* number of a builtin type */
-			if (!at++)
+			if (!at)
 				return NULL;
+			at++;
 		} else if (strchr("NIFXJLZ", c) || (c == 'D' && (*at == 't' || *at == 'T'))) {
 			depth++;
 			at += c == 'D';

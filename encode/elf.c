@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Headers, notes and bytes; symbols and the section table are in elf_tables.c. */
+/* Headers, notes and bytes; sections and symbols are in elf_tables.c, functions in elf_fde.c. */
 #include "encode/elf.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between elf.c and elf_tables.c only. Context: agent. */
+/* Between elf.c, elf_tables.c and elf_fde.c only. Context: agent. */
 #ifndef ENCODE_ELF_READ_H
 #define ENCODE_ELF_READ_H
 

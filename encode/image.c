@@ -2,25 +2,16 @@
 #include "encode/image.h"
 
 #include <string.h>
-#include <zlib.h>
 
 #include "agent/base/fmt.h"
 #include "agent/base/mem.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
+#include "encode/image_file.h"
 #include "encode/symtab.h"
 
 enum source { SOURCE_DEBUG, SOURCE_SYMTAB, SOURCE_DYNSYM, SOURCES };
-enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096, CRC_SIZE_MAX = 256 << 20 };
-
-/* An open file, or one that was open and will be again. */
-struct image_file {
-	struct elf elf;
-	bool known; /* elf is valid, be the file open or not */
-	char *path;
-	uint64_t dev, inode, size;
-	struct timespec mtime;
-};
+enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096 };
 
 struct image {
 	struct image *next;
@@ -48,78 +39,6 @@ static struct {
 static const struct elf *best_elf(const struct image *image)
 {
 	return image->own.known ? &image->own.elf : image->is_mapped ? &image->mapped : NULL;
-}
-
-static bool same_stat(const struct image_file *file, const struct stat *st)
-{
-	return file->dev == st->st_dev && file->inode == st->st_ino &&
-	       file->size == (uint64_t)st->st_size && file->mtime.tv_sec == st->st_mtim.tv_sec &&
-	       file->mtime.tv_nsec == st->st_mtim.tv_nsec;
-}
-
-static void file_close(struct image_file *file)
-{
-	if (file->known)
-		elf_close(&file->elf);
-	mem_free(file->path);
-	*file = (struct image_file){ .elf.fd = -1 };
-}
-
-static int file_open(struct image_file *file, const char *path)
-{
-	long fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	int err;
-
-	if (fd < 0)
-		return (int)fd;
-	err = (int)sys_fstat((int)fd, &st);
-	if (err) {
-		sys_close((int)fd);
-		return err;
-	}
-	err = elf_open_file(&file->elf, (int)fd);
-	if (err)
-		return err;
-	file->known = true;
-	file->path = mem_strdup(path);
-	file->dev = st.st_dev;
-	file->inode = st.st_ino;
-	file->size = (uint64_t)st.st_size;
-	file->mtime = st.st_mtim;
-	if (file->path)
-		return 0;
-	file_close(file);
-	return -ENOMEM;
-}
-
-/* Opens it again in a later answer; false if it is another file by now. */
-static bool file_wake(struct image_file *file)
-{
-	struct stat st;
-	long fd;
-
-	if (!file->known)
-		return false;
-	if (file->elf.fd >= 0)
-		return true;
-	fd = sys_open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return false;
-	if (sys_fstat((int)fd, &st) != 0 || !same_stat(file, &st)) {
-		sys_close((int)fd);
-		return false;
-	}
-	file->elf.fd = (int)fd;
-	return true;
-}
-
-static void file_sleep(struct image_file *file)
-{
-	if (file->known && file->elf.fd >= 0) {
-		sys_close(file->elf.fd);
-		file->elf.fd = -1;
-	}
 }
 
 static bool same_loads(const struct elf *a, const struct elf *b)
@@ -153,35 +72,17 @@ static bool same_build_id(const struct image *image, const struct elf *elf)
 	return image->build_id[0] && strcmp(hex, image->build_id) == 0;
 }
 
-static bool same_crc(const struct image_file *file, uint32_t wanted)
-{
-	uint8_t chunk[4096];
-	uLong crc = crc32(0, NULL, 0);
-
-	if (file->size > CRC_SIZE_MAX)
-		return false;
-	for (uint64_t at = 0; at < file->size;) {
-		long n = sys_pread(file->elf.fd, chunk, sizeof(chunk), at);
-
-		if (n <= 0)
-			return false;
-		crc = crc32(crc, chunk, (unsigned)n);
-		at += (uint64_t)n;
-	}
-	return crc == wanted;
-}
-
 static bool try_debug(struct image *image, const char *path, bool has_crc, uint32_t crc)
 {
 	struct image_file *file = &image->debug;
 
-	if (file_open(file, path) != 0)
+	if (image_file_open(file, path) != 0)
 		return false;
 	if (file->elf.symtab.n &&
 	    (image->build_id[0] ? same_build_id(image, &file->elf) :
-				  has_crc && same_crc(file, crc)))
+				  has_crc && image_file_has_crc(file, crc)))
 		return true;
-	file_close(file);
+	image_file_close(file);
 	return false;
 }
 
@@ -290,8 +191,8 @@ static void set_build_id(struct image *image, const struct image_key *key)
 
 static void image_drop(struct image *image)
 {
-	file_close(&image->own);
-	file_close(&image->debug);
+	image_file_close(&image->own);
+	image_file_close(&image->debug);
 	if (image->is_mapped)
 		elf_close(&image->mapped);
 	symtab_free(&image->table);
@@ -317,9 +218,9 @@ static struct image *image_new(const struct image_key *key)
 	else if (key->header)
 		image->is_mapped = elf_open_memory(&image->mapped, key->header) == 0;
 	if (!err && key->open_as) {
-		err = file_open(&image->own, key->open_as);
+		err = image_file_open(&image->own, key->open_as);
 		if (!err && !believable(image, &image->own, key))
-			file_close(&image->own);
+			image_file_close(&image->own);
 		if (err != -ENOMEM)
 			err = 0;
 	}
@@ -362,7 +263,7 @@ struct image *images_get(const struct image_key *key)
 		link = &image->next;
 	if (is_mapped)
 		elf_close(&mapped);
-	if (image && !file_wake(&image->own)) {
+	if (image && !image_file_wake(&image->own)) {
 		image->keep = false; /* replaced on disk: still right for those who hold it */
 		image = NULL;
 	}
@@ -410,7 +311,7 @@ static long entry_name(struct image *image, const struct symtab_entry *e, char *
 		memcpy(buf, image->strings + e->name, (size_t)n);
 		buf[n] = '\0';
 	} else {
-		if (!file_wake(file))
+		if (!image_file_wake(file))
 			return -1;
 		n = elf_string(&file->elf, symbols, e->name, buf, size);
 	}
@@ -474,7 +375,7 @@ static bool find_plt(struct image *image, uint64_t vaddr, char *buf, size_t size
 	static const char suffix[] = "@plt";
 	long n;
 
-	if (!image->own.known || !image->own.elf.n_plts || !file_wake(&image->own) ||
+	if (!image->own.known || !image->own.elf.n_plts || !image_file_wake(&image->own) ||
 	    size <= sizeof(suffix))
 		return false;
 	n = elf_plt_name(&image->own.elf, vaddr, buf, size - sizeof(suffix) + 1, &out->start);
@@ -488,7 +389,7 @@ static bool find_plt(struct image *image, uint64_t vaddr, char *buf, size_t size
 static bool find_fde(struct image *image, uint64_t vaddr, uint64_t *out_start, uint64_t *out_end)
 {
 	if (image->own.known)
-		return file_wake(&image->own) &&
+		return image_file_wake(&image->own) &&
 		       elf_fde(&image->own.elf, vaddr, out_start, out_end);
 	return image->is_mapped && elf_fde(&image->mapped, vaddr, out_start, out_end);
 }
@@ -526,8 +427,8 @@ bool image_find(struct image *image, uint64_t vaddr, char *buf, size_t size,
 void images_sleep(void)
 {
 	for (struct image *image = self.list; image; image = image->next) {
-		file_sleep(&image->own);
-		file_sleep(&image->debug);
+		image_file_sleep(&image->own);
+		image_file_sleep(&image->debug);
 	}
 }
 

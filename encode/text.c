@@ -54,18 +54,20 @@ static int64_t weight(const struct text_writer *w, const struct sample *sample)
 }
 
 /* Order of the '@' lines as texts. */
-static int compare_stacks(const struct stack *a, const struct stack *b)
+static int compare_stacks(const struct sample *a, const struct sample *b)
 {
+	uint32_t na = a->stack->depth - a->skip, nb = b->stack->depth - b->skip;
+	const uintptr_t *pa = a->stack->pcs + a->skip, *pb = b->stack->pcs + b->skip;
 	char x[ADDRESS_SIZE], y[ADDRESS_SIZE];
 
-	for (uint32_t i = 0; i < a->depth && i < b->depth; i++) {
-		if (a->pcs[i] == b->pcs[i])
+	for (uint32_t i = 0; i < na && i < nb; i++) {
+		if (pa[i] == pb[i])
 			continue;
-		fmt_buf(x, sizeof(x), "%lx", (unsigned long)a->pcs[i] + 1);
-		fmt_buf(y, sizeof(y), "%lx", (unsigned long)b->pcs[i] + 1);
+		fmt_buf(x, sizeof(x), "%lx", (unsigned long)pa[i] + 1);
+		fmt_buf(y, sizeof(y), "%lx", (unsigned long)pb[i] + 1);
 		return strcmp(x, y);
 	}
-	return a->depth < b->depth ? -1 : a->depth > b->depth;
+	return na < nb ? -1 : na > nb;
 }
 
 static bool before(const struct text_writer *w, const struct sample *a, const struct sample *b)
@@ -74,7 +76,7 @@ static bool before(const struct text_writer *w, const struct sample *a, const st
 
 	if (x != y)
 		return x > y;
-	x = compare_stacks(a->stack, b->stack);
+	x = compare_stacks(a, b);
 	return x ? x < 0 : a < b;
 }
 
@@ -240,7 +242,7 @@ static int put_record(struct text_writer *w, const struct sample *sample)
 	const struct stack *stack = sample->stack;
 	int err = put_record_line(w, sample);
 
-	if (!grow_room(&w->lines, &w->lines_room, stack->depth, sizeof(*w->lines)))
+	if (!grow_room(&w->lines, &w->lines_room, stack->depth + 1, sizeof(*w->lines)))
 		return -ENOMEM;
 	for (uint32_t i = sample->skip; i < stack->depth; i++)
 		if (!describe(w, stack, i))

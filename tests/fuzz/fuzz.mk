@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # Fuzzing: every tests/fuzz/fuzz_NAME.c is a target with the corpus tests/fuzz/corpus/NAME/ (the
-# unwinder's has other needs and its own rules in tests.mk).
-# `make fuzz` needs clang; `make check-fuzz` replays the corpora with the ordinary compiler.
+# unwinder's has other needs and rules of its own in tests.mk). `make fuzz` searches, with clang's
+# libFuzzer; `make check-fuzz` replays the corpora, cut and bent, under the sanitizers of $(CC).
 
 FUZZ_SECONDS ?= 60
-FUZZ ?= $(FUZZ_NAMES)
-FUZZ_ROOMS := agent/base agent/http
 FUZZ_NAMES := $(filter-out eh_frame,$(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ ?= $(FUZZ_NAMES)
 # The allocator is tests/fuzz/host_mem.c, so that the sanitizer sees every block.
-FUZZ_SRC := $(filter-out agent/base/mem.c,$(wildcard $(FUZZ_ROOMS:%=%/*.c))) tests/fuzz/host_mem.c
-FUZZ_CFLAGS := -std=gnu17 -O1 -g -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -I. -Iagent/arch/$(ARCH) \
-	-fno-omit-frame-pointer -fno-sanitize-recover=all -fno-strict-aliasing -MMD -MP
-SANITIZE := -fsanitize=fuzzer-no-link,address,undefined
+FUZZ_SRC := $(filter-out agent/base/mem.c,$(wildcard agent/base/*.c agent/http/*.c encode/*.c)) \
+	agent/collect/snapshot.c tests/fuzz/host_mem.c tests/fuzz/double.c
+FUZZ_BUILT := $(LIBIBERTY) $(BUILD)/obj/gen/encode/profile.pb-c.o
+FUZZ_CFLAGS := $(OWN_CPPFLAGS) -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
+	-ftls-model=initial-exec -fno-sanitize-recover=all
 
 .PHONY: fuzz check-fuzz
 CHECKS += check-fuzz
@@ -20,33 +20,37 @@ fuzz: $(FUZZ_NAMES:%=$(BUILD)/fuzz/%) ## fuzz each target for FUZZ_SECONDS (60);
 	$(Q)for name in $(FUZZ); do \
 		mkdir -p $(BUILD)/fuzz/new/$$name; \
 		echo "fuzz: $$name for $(FUZZ_SECONDS) s"; \
-		$(BUILD)/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=5 -rss_limit_mb=1024 -max_len=9000 \
+		$(BUILD)/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=9000 \
 			-dict=tests/fuzz/http.dict -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ \
 			$(BUILD)/fuzz/new/$$name tests/fuzz/corpus/$$name \
 			2> $(BUILD)/fuzz/$$name.log || { tail -40 $(BUILD)/fuzz/$$name.log; exit 1; }; \
 		grep -E 'number_of_executed|peak_rss|cov:' $(BUILD)/fuzz/$$name.log | tail -3; \
 	done
 
-check-fuzz: $(FUZZ_NAMES:%=$(BUILD)/tests/replay-%) ## replay the corpora of the fuzz targets
-	$(Q)failed=0; for name in $(FUZZ_NAMES); do \
-		$(BUILD)/tests/replay-$$name tests/fuzz/corpus/$$name || { echo "not ok - $$name"; failed=$$((failed + 1)); }; \
-	done; echo "fuzz replay: $(words $(FUZZ_NAMES)) targets, $$failed failed"; [ $$failed = 0 ]
+check-fuzz: $(FUZZ_NAMES:%=$(BUILD)/tests/replay_%) ## replay the corpora of the fuzz targets under sanitizers
+	$(Q)passed=0 failed=0; for name in $(FUZZ_NAMES); do \
+		if $(BUILD)/tests/replay_$$name tests/fuzz/corpus/$$name; then passed=$$((passed + 1)); \
+		else echo "not ok - $$name"; failed=$$((failed + 1)); fi; \
+	done; echo "fuzz: $$passed passed, $$failed failed, 0 skipped"; [ $$failed = 0 ]
 
-$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+$(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(FUZZ_SRC:%.c=$(BUILD)/fuzz/obj/%.o) $(FUZZ_BUILT)
 	$(call say,LINK,$@)
-	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(OWN_LIBS)
 
-$(BUILD)/fuzz/obj/%.o: %.c
+$(BUILD)/fuzz/obj/%.o: %.c | $(GEN)
 	$(call say,CLANG,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CLANG) $(FUZZ_CFLAGS) $(SANITIZE) -c -o $@ $<
+	$(Q)$(CLANG) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
 
-$(BUILD)/tests/replay-%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZ_SRC:%.c=$(BUILD)/obj/%.o)
+$(BUILD)/tests/replay_%: $(BUILD)/san/tests/fuzz/fuzz_%.o $(BUILD)/san/tests/fuzz/replay.o $(FUZZ_SRC:%.c=$(BUILD)/san/%.o) $(FUZZ_BUILT)
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+	$(Q)$(CC) -fsanitize=address,undefined $(LDFLAGS) -o $@ $^ $(OWN_LIBS)
 
-.SECONDARY: $(FUZZ_NAMES:%=$(BUILD)/obj/tests/fuzz/fuzz_%.o) $(BUILD)/obj/tests/fuzz/replay.o \
-	$(BUILD)/obj/tests/fuzz/host_mem.o $(FUZZ_NAMES:%=$(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o) \
-	$(FUZZ_SRC:%.c=$(BUILD)/fuzz/obj/%.o)
--include $(wildcard $(BUILD)/fuzz/obj/*/*.d $(BUILD)/fuzz/obj/*/*/*.d)
+$(BUILD)/san/%.o: %.c | $(GEN)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(FUZZ_CFLAGS) -fsanitize=address,undefined $(CFLAGS) -c -o $@ $<
+
+.SECONDARY:
+-include $(wildcard $(BUILD)/fuzz/obj/*/*.d $(BUILD)/fuzz/obj/*/*/*.d $(BUILD)/san/*/*.d $(BUILD)/san/*/*/*.d)
