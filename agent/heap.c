@@ -112,7 +112,7 @@ int64_t heap_period(void)
 	struct heap_state state;
 
 	heap_state(&state);
-	return (int64_t)state.base_rate;
+	return state.base_rate ? (int64_t)state.base_rate : 1; /* 0 is no valid period */
 }
 
 uint64_t heap_count(void)
