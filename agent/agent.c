@@ -236,6 +236,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	register_fork_handlers();
 	process_set(PROCESS_TARGET, listen_in_child);
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
+	real_find_rival();
 	contention_start((uint64_t)options->block_profile_rate,
 			 (uint64_t)options->mutex_profile_fraction, options->labels);
 	real_seal();

@@ -16,9 +16,12 @@
 #include "agent/collect/heap.h"
 #include "agent/collect/heapview.h"
 #include "agent/collect/snapshot.h"
+#include "agent/foreign.h"
 #include "agent/heaptrim.h"
 #include "agent/http/request.h"
 #include "agent/serve.h"
+
+enum { REST_MIN = 64 << 20 };
 
 static const uint64_t second = 1000000000;
 
@@ -112,7 +115,7 @@ int64_t heap_period(void)
 	struct heap_state state;
 
 	heap_state(&state);
-	return (int64_t)state.base_rate;
+	return state.base_rate ? (int64_t)state.base_rate : 1; /* 0 is no valid period */
 }
 
 uint64_t heap_count(void)
@@ -135,6 +138,43 @@ static void comment_estimate(struct comments *to, const char *name, const struct
 		     (long)(e->samples + 0.5));
 }
 
+/* "VmRSS:\t  1234 kB" of /proc/.../status -> bytes; 0 when it is not there. */
+static uint64_t status_bytes(const char *status, const char *key)
+{
+	const char *at = strstr(status, key);
+	uint64_t n = 0;
+
+	if (!at)
+		return 0;
+	for (at += strlen(key); *at == ' ' || *at == '\t'; at++)
+		;
+	for (; *at >= '0' && *at <= '9'; at++)
+		n = n * 10 + (uint64_t)(*at - '0');
+	return n * 1024;
+}
+
+/* Much more memory than malloc gave: the reader should look elsewhere too. */
+static void comment_rest(struct comments *to, double live_high)
+{
+	char status[4096];
+	long got = sys_read_file("/proc/thread-self/status", status, sizeof(status) - 1);
+	uint64_t anonymous;
+
+	status[got < 0 ? 0 : got] = '\0';
+	anonymous = status_bytes(status, "RssAnon:");
+	if (anonymous > REST_MIN && (double)anonymous > 2 * live_high)
+		comments_add(to,
+			     "pprofagent: the process has %lu bytes of anonymous memory: most of it "
+			     "did not come from malloc (mmap, stacks, a language's own heap), or was "
+			     "freed and is kept by the allocator",
+			     anonymous);
+}
+
+static void say_comment(void *to, const char *sentence)
+{
+	comments_add(to, "pprofagent: %s", sentence);
+}
+
 void heap_comment(const struct snapshot *snapshot, struct comments *comments)
 {
 	struct heap_state state;
@@ -149,6 +189,7 @@ void heap_comment(const struct snapshot *snapshot, struct comments *comments)
 	if (!has_negative(snapshot)) {
 		heapview_estimate(snapshot, INUSE_OBJECTS, &e);
 		comment_estimate(comments, "inuse_space", &e);
+		comment_rest(comments, e.high);
 	}
 	heapview_estimate(snapshot, ALLOC_OBJECTS, &e);
 	comment_estimate(comments, "alloc_space", &e);
@@ -157,6 +198,7 @@ void heap_comment(const struct snapshot *snapshot, struct comments *comments)
 			     "pprofagent: one sample in %lu bytes instead of %lu: PPROF_MAX_MEM was "
 			     "reached; totals stay right, errors grow",
 			     state.rate, state.base_rate);
+	foreign_say(say_comment, comments);
 }
 
 const char *heap_text_unit(char *buf, size_t size)
@@ -170,19 +212,17 @@ const char *heap_text_unit(char *buf, size_t size)
 	return buf;
 }
 
-/* "VmRSS:\t  1234 kB" of /proc/.../status -> bytes; 0 when it is not there. */
-static uint64_t status_bytes(const char *status, const char *key)
-{
-	const char *at = strstr(status, key);
-	uint64_t n = 0;
+struct lines {
+	char *buf;
+	size_t size;
+};
 
-	if (!at)
-		return 0;
-	for (at += strlen(key); *at == ' ' || *at == '\t'; at++)
-		;
-	for (; *at >= '0' && *at <= '9'; at++)
-		n = n * 10 + (uint64_t)(*at - '0');
-	return n * 1024;
+static void say_line(void *to, const char *sentence)
+{
+	struct lines *lines = to;
+	size_t n = strlen(lines->buf);
+
+	fmt_buf(lines->buf + n, lines->size - n, "# %s\n", sentence);
 }
 
 void heap_text_trailer(char *buf, size_t size)
@@ -219,4 +259,5 @@ void heap_text_trailer(char *buf, size_t size)
 		"# RSS = %lu\n# Swap = %lu\n# PeakHeapAlloc = %ld\n",
 		state.samples, state.rate, status_bytes(status, "VmRSS:"),
 		status_bytes(status, "VmSwap:"), (long)state.peak_bytes);
+	foreign_say(say_line, &(struct lines){ buf, size });
 }

@@ -256,7 +256,10 @@ static int create_thread(bool handed)
 		pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	/* what libc allocates for it is ours, not an allocation of the program that we missed */
+	tls.flags |= TLS_AGENT;
 	err = real.pthread_create(&thread, &attr, agent_thread, handed ? &self : NULL);
+	tls.flags &= (uint16_t)~TLS_AGENT;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attr);
 	return err;

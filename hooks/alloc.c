@@ -186,3 +186,23 @@ EXPORT void *pvalloc(size_t size)
 		return paged_due(real.pvalloc, size);
 	return real.pvalloc(size);
 }
+
+/* The address of `malloc` as written in this file is what the loader found first, which may be
+ * somebody else's; the alias is ours. */
+static __typeof__(malloc) own_malloc __attribute__((alias("malloc"), malloc, nothrow));
+static char rival[256];
+
+void real_find_rival(void)
+{
+	void *first = dlsym(RTLD_DEFAULT, "malloc");
+	Dl_info info;
+
+	if (!first || first == (void *)own_malloc || !dladdr(first, &info) || !info.dli_fname)
+		return;
+	strncpy(rival, info.dli_fname[0] ? info.dli_fname : "the program itself", sizeof(rival) - 1);
+}
+
+const char *real_rival(void)
+{
+	return rival[0] ? rival : NULL;
+}

@@ -53,6 +53,12 @@ extern const char pprofagent_version[];
 /* Resolves all rows now instead of at the first call. Idempotent, from any thread. Context: init. */
 void real_resolve(void);
 
+/* Looks whether the program's calls of malloc come to us, and remembers it. Context: init. */
+void real_find_rival(void);
+
+/* The file whose malloc they reach instead, or NULL. Context: agent. */
+const char *real_rival(void);
+
 /* Makes `real` read-only. Context: init. */
 void real_seal(void);
 
