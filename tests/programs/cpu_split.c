@@ -293,6 +293,8 @@ static void known(int pool, int n, uint64_t ns)
 
 int main(int argc, char **argv)
 {
+
+	alarm(300); /* never outlive a test that went wrong */
 	if (argc < 4)
 		return 2;
 	if (!strcmp(argv[1], "many")) {
