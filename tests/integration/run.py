@@ -13,6 +13,7 @@ Marks come from lib.py: @parallel (may run beside another one), @long (only with
 import argparse
 import ast
 import concurrent.futures
+import ctypes
 import importlib.util
 import os
 import pathlib
@@ -20,9 +21,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 
+# Orphans of a test become children of its process, and of this runner when that is gone: whatever a
+# test started, in whatever session it hides, is found and killed behind it.
+PR_SET_CHILD_SUBREAPER = 36
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 LIMIT = 120
@@ -68,8 +73,56 @@ def discover(places):
     return tests
 
 
+def adopt_orphans():
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid):
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += [int(word) for word in file.read().split()]
+    except OSError:
+        pass
+    return found
+
+
+def kill_tree(pid):
+    """Kills a process and what descends from it, the ancestors first: they make no new ones then."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+    except OSError:
+        return
+    below = children_of(pid)
+    for child in below:
+        kill_tree(child)
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+
+
+def kill_children(spare=()):
+    """Kills all descendants of this process but those in `spare`, and reaps them. How many there were."""
+    killed = 0
+    for _ in range(100):
+        left = [pid for pid in children_of("self") if pid not in spare]
+        if not left:
+            break
+        for pid in left:
+            kill_tree(pid)
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+            killed += 1
+    return killed
+
+
 def run_here(path, name):
     """The child's side: imports the file, calls the function, says by its exit status how it went."""
+    adopt_orphans()
     sys.path[:0] = [str(HERE), str(pathlib.Path(path).resolve().parent)]
     spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -92,18 +145,25 @@ def run_here(path, name):
         except BaseException:
             traceback.print_exc()
             status = 1
+        kill_children()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+running = set()  # processes of the tests that run now
+family = threading.Lock()  # between the birth of a test and its entry there no orphans are looked for
 
 
 def run_apart(test):
     """(status, output, seconds) of one test in a session of its own, killed as a whole at its limit."""
     begin = time.monotonic()
     with tempfile.TemporaryFile() as out:
-        child = subprocess.Popen([sys.executable, str(HERE / "run.py"), "--one", str(test.path), test.name],
-                                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                 start_new_session=True)
+        with family:
+            child = subprocess.Popen([sys.executable, str(HERE / "run.py"), "--one", str(test.path), test.name],
+                                     stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                                     start_new_session=True)
+            running.add(child.pid)
         try:
             status = child.wait(test.limit)
         except subprocess.TimeoutExpired:
@@ -114,6 +174,9 @@ def run_apart(test):
                 os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
             status = "time"
+        with family:
+            running.discard(child.pid)
+            kill_children(spare=running)
         out.seek(0)
         text = out.read().decode(errors="replace")
     return status, text, time.monotonic() - begin
@@ -171,6 +234,7 @@ def main():
         for test in tests:
             print(test.title, f"{test.limit:.0f} s", "parallel" * test.parallel, "long" * test.long)
         return 0
+    adopt_orphans()
     report = Report(args.name)
     together = [t for t in tests if t.parallel]
     with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:

@@ -68,6 +68,7 @@ int main(int argc, char **argv)
 	int fillers[20], server;
 	pthread_t thread;
 
+	alarm(240); /* never outlive a test that went wrong */
 	if (argc < 3)
 		return 2;
 	for (int fd = 0; fd < 65536; fd++)

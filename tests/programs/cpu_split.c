@@ -8,8 +8,8 @@
  *   cpu_split many N US W N threads, each of US microseconds, W at a time, made after "go"
  *
  * Prints "ready", waits for a line on stdin ("go"), works until done or until the next line ("stop"),
- * prints one line "alpha beta total" for each thread (many: one for all, "threads 0 total") and one for
- * main, then "done", waits for one more line, ends. Times in ns.
+ * prints one line "alpha beta total parts parts" for each thread (many: one for all, "threads 0 total")
+ * and one for main, then "done", waits for one more line, ends. Times in ns.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -27,6 +27,7 @@ struct work {
 	int index;
 	uint64_t ns;	       /* CPU time to spend */
 	uint64_t alpha, beta;  /* spent in each function */
+	unsigned alphas, betas; /* calls of each */
 	uint64_t total;	       /* spent by the thread since it was released */
 	uint64_t random;
 };
@@ -77,7 +78,7 @@ static NOINLINE uint64_t work_beta(uint64_t until)
 static uint64_t slice(struct work *w)
 {
 	w->random = w->random * 6364136223846793005u + 1442695040888963407u;
-	return 5000000 + (w->random >> 33) % 20000000;
+	return 40000000 + (w->random >> 33) % 160000000;
 }
 
 static void spend(struct work *w)
@@ -93,11 +94,13 @@ static void spend(struct work *w)
 
 		now = work_alpha(middle < end ? middle : end);
 		w->alpha += now - from;
+		w->alphas++;
 		from = now;
-		if (now >= end)
+		if (now >= end || stopped)
 			break;
 		now = work_beta(until < end ? until : end);
 		w->beta += now - from;
+		w->betas++;
 	}
 }
 
@@ -268,8 +271,9 @@ static void known(int pool, int n, uint64_t ns)
 			pthread_join(threads[i], NULL);
 	}
 	for (int i = 0; i < n; i++)
-		printf("%llu %llu %llu\n", (unsigned long long)work[i].alpha,
-		       (unsigned long long)work[i].beta, (unsigned long long)work[i].total);
+		printf("%llu %llu %llu %u %u\n", (unsigned long long)work[i].alpha,
+		       (unsigned long long)work[i].beta, (unsigned long long)work[i].total,
+		       work[i].alphas, work[i].betas);
 	say_main();
 	say("done");
 	if (!stopped)
@@ -289,6 +293,8 @@ static void known(int pool, int n, uint64_t ns)
 
 int main(int argc, char **argv)
 {
+
+	alarm(300); /* never outlive a test that went wrong */
 	if (argc < 4)
 		return 2;
 	if (!strcmp(argv[1], "many")) {

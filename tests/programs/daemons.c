@@ -6,7 +6,7 @@
  *
  * setsid: fork, setsid. double: fork, setsid, fork. daemon: daemon(3). plain: no fork, for comparison.
  * Without `talk` the daemon makes no libc call at all after its last fork (or setsid): its agent
- * must start without one. It ends by SIGTERM, or by itself after some minutes of CPU time.
+ * must start without one. It ends by SIGTERM, or by itself after about a minute of CPU time.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ __attribute__((noinline)) static void daemon_hot(int talk)
 {
 	uint64_t x = 1;
 
-	for (uint64_t round = 0; round < 400000; round++) {
+	for (uint64_t round = 0; round < 60000; round++) {
 		for (int i = 0; i < 1000000; i++)
 			x = x * 6364136223846793005u + 1;
 		sink = x;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 namespace planted
@@ -62,6 +63,7 @@ static void run()
 
 int main()
 {
+	alarm(300); // never outlive a test that went wrong
 	std::vector<std::thread> threads;
 
 	for (int i = 0; i < 3; i++)

@@ -54,7 +54,12 @@ fn run() {
     }
 }
 
+extern "C" {
+    fn alarm(seconds: u32) -> u32;
+}
+
 fn main() {
+    unsafe { alarm(300) }; // never outlive a test that went wrong
     for _ in 0..3 {
         std::thread::spawn(run);
     }

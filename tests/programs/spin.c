@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static volatile uint64_t sink;
 
@@ -30,6 +31,7 @@ int main(int argc, char **argv)
 {
 	pthread_t t;
 
+	alarm(240); /* never outlive a test that went wrong */
 	for (int i = argc > 1 ? atoi(argv[1]) : 0; i > 0; i--)
 		pthread_create(&t, NULL, spin_outer, NULL);
 	puts("ready");

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runner of these tests: what it counts, what it kills, what it says."""
+import os
 import subprocess
 import sys
 import time
@@ -55,6 +56,26 @@ def test_limit_stops_the_test_and_what_it_started():
     assert time.monotonic() - begin < 30
     pid = int((top / "pid").read_text())
     until(lambda: not alive(pid), "the helper program is gone")
+
+
+@parallel
+def test_nothing_survives_a_test():
+    """Daemons in sessions of their own too, however the test ends."""
+    top = scratch()
+    daemon = ("import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n"
+              "        open({0!r} + '/%d' % os.getpid(), 'w')\n        time.sleep(1000)\n    os._exit(0)\n")
+    ways = {"returns": "pass", "fails": "assert 0", "dies": "os.kill(os.getpid(), 9)", "hangs": "time.sleep(1000)"}
+    body = "import lib, os, subprocess, sys, time\n"
+    for way, end in ways.items():
+        place = top / way
+        place.mkdir()
+        body += (f"@lib.limit(4)\ndef test_{way}():\n    subprocess.run([sys.executable, '-c', {daemon.format(str(place))!r}])\n"
+                 f"    lib.until(lambda: os.listdir({str(place)!r}), 'the daemon')\n    {end}\n")
+    equal(suite(body)[1].splitlines()[-1], "some: 1 passed, 3 failed, 0 skipped", "outcome")
+    for way in ways:
+        pids = [int(name) for name in os.listdir(top / way)]
+        equal(len(pids), 1, f"daemons of the test that {way}")
+        assert not alive(pids[0]), f"the daemon of the test that {way} lives on"
 
 
 def alive(pid):
