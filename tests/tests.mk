@@ -74,3 +74,13 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 -include $(UNIT_OBJ:.o=.d)
 
 -include $(wildcard tests/*/*.mk)
+
+# Benchmarks: figures, not judgements. ROUNDS=n, and PPROF_NAME=value words in SETTINGS.
+.PHONY: bench-lock
+bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
+	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)
+
+$(BUILD)/tests/bench/%: tests/bench/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread
