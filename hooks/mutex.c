@@ -30,7 +30,7 @@ static NOINLINE int lock_taken(pthread_mutex_t *mutex)
 	return err;
 }
 
-EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
+HOT EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
 	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	return lock_taken(mutex);
@@ -99,7 +99,7 @@ void mutex_unlocks(const pthread_mutex_t *mutex, const void *function)
 	contention_unlock(mutex, function);
 }
 
-EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
+HOT EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
 	if (UNLIKELY(locks_waited(mutex)))
 		mutex_unlocks(mutex, (const void *)real.pthread_mutex_unlock);

@@ -1,16 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks as fast as they go: prints ns per operation.
+ * Locks as fast as they go: prints ns per operation (elapsed time).
  *
  *   locks pair          lock + unlock of one mutex, in a process with a second, sleeping thread
  *   locks many          the same over 4096 mutexes
- *   locks contended N   N threads: lock, a little work, unlock, a little work (elapsed time)
- *   locks hold N        N threads: lock, 5 us of work, unlock, 5 us of work (elapsed time)
- *   locks pingpong      two threads hand a turn to each other through a condition (elapsed time)
- *   locks readers N     N threads: rdlock, a little work, unlock; one in 1000 is a wrlock (elapsed time)
+ *   locks rdlock        rdlock + unlock
+ *   locks wrlock        wrlock + unlock
+ *   locks sem           sem_wait + sem_post
  *   locks spin          spin lock + unlock
+ *       These print four numbers: ns of libc's own functions, and what a pair costs more as the program
+ *       calls it: lower quartile, median, upper quartile. Chunk against chunk, in random order.
+ *   locks contended N   N threads: lock, a little work, unlock, a little work
+ *   locks hold N        N threads: lock, 5 us of work, unlock, 5 us of work
+ *   locks pingpong      two threads hand a turn to each other through a condition
+ *   locks readers N     N threads: rdlock, a little work, unlock; one in 1000 is a wrlock
  */
+#include <dlfcn.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -117,34 +124,80 @@ static double threads(int n, void *(*run)(void *))
 	return (double)(now_ns(CLOCK_MONOTONIC) - start) / (double)total;
 }
 
-static double single(int kind)
+/* ---- pairs without contention ---- */
+
+enum { CHUNK = 4096, ROUNDS = 1500 };
+
+typedef int call(void *);
+struct pair {
+	const char *name;
+	const char *take_name, *give_name;
+	call *take, *give; /* as the program calls them */
+	void *what;
+};
+
+static sem_t sem;
+static struct pair pairs[] = {
+	{ "pair", "pthread_mutex_lock", "pthread_mutex_unlock", (call *)pthread_mutex_lock,
+	  (call *)pthread_mutex_unlock, &mutex },
+	{ "many", "pthread_mutex_lock", "pthread_mutex_unlock", (call *)pthread_mutex_lock,
+	  (call *)pthread_mutex_unlock, NULL },
+	{ "rdlock", "pthread_rwlock_rdlock", "pthread_rwlock_unlock", (call *)pthread_rwlock_rdlock,
+	  (call *)pthread_rwlock_unlock, &rwlock },
+	{ "wrlock", "pthread_rwlock_wrlock", "pthread_rwlock_unlock", (call *)pthread_rwlock_wrlock,
+	  (call *)pthread_rwlock_unlock, &rwlock },
+	{ "sem", "sem_wait", "sem_post", (call *)sem_wait, (call *)sem_post, &sem },
+	{ "spin", "pthread_spin_lock", "pthread_spin_unlock", (call *)pthread_spin_lock,
+	  (call *)pthread_spin_unlock, (void *)&spin },
+};
+
+static __attribute__((noinline)) double chunk(call *take, call *give, void *what)
 {
-	enum { N = 2000000 };
+	uint64_t start = now_ns(CLOCK_MONOTONIC);
+
+	for (unsigned i = 0; i < CHUNK; i++) {
+		void *at = what ? what : &many[i];
+
+		take(at);
+		__asm__ volatile("" ::: "memory");
+		give(at);
+	}
+	return (double)(now_ns(CLOCK_MONOTONIC) - start) / CHUNK;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void compare(const struct pair *p)
+{
+	static double bare[ROUNDS], more[ROUNDS];
+	void *libc = dlopen("libc.so.6", RTLD_NOW);
+	call *take = (call *)dlsym(libc, p->take_name), *give = (call *)dlsym(libc, p->give_name);
 	pthread_t other;
-	uint64_t best = UINT64_MAX;
 
 	pthread_create(&other, NULL, sleeper, NULL);
 	pthread_spin_init(&spin, 0);
+	sem_init(&sem, 0, 1);
 	for (int i = 0; i < MANY; i++)
 		pthread_mutex_init(&many[i], NULL);
-	for (int round = 0; round < 7; round++) {
-		uint64_t start = now_ns(CLOCK_THREAD_CPUTIME_ID), ns;
+	for (int r = 0; r < ROUNDS; r++) {
+		double hooked = 0;
 
-		for (unsigned i = 0; i < N; i++) {
-			pthread_mutex_t *m = kind == 1 ? &many[i * 2654435761u >> 20] : &mutex;
-
-			if (kind == 2) {
-				pthread_spin_lock(&spin);
-				pthread_spin_unlock(&spin);
-			} else {
-				pthread_mutex_lock(m);
-				pthread_mutex_unlock(m);
-			}
-		}
-		ns = now_ns(CLOCK_THREAD_CPUTIME_ID) - start;
-		best = ns < best ? ns : best;
+		if (rand() & 1)
+			hooked = chunk(p->take, p->give, p->what);
+		bare[r] = chunk(take, give, p->what);
+		if (!hooked)
+			hooked = chunk(p->take, p->give, p->what);
+		more[r] = hooked - bare[r];
 	}
-	return (double)best / N;
+	qsort(bare, ROUNDS, sizeof(bare[0]), ascending);
+	qsort(more, ROUNDS, sizeof(more[0]), ascending);
+	printf("%.2f %.2f %.2f %.2f\n", bare[ROUNDS / 2], more[ROUNDS / 4], more[ROUNDS / 2],
+	       more[ROUNDS * 3 / 4]);
 }
 
 int main(int argc, char **argv)
@@ -157,13 +210,13 @@ int main(int argc, char **argv)
 	work_outside = 60;
 	if (!strcmp(what, "hold"))
 		work_inside = work_outside = 10000;
-	if (!strcmp(what, "pair"))
-		ns = single(0);
-	else if (!strcmp(what, "many"))
-		ns = single(1);
-	else if (!strcmp(what, "spin"))
-		ns = single(2);
-	else if (!strcmp(what, "contended") || !strcmp(what, "hold"))
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		if (strcmp(what, pairs[i].name))
+			continue;
+		compare(&pairs[i]);
+		return 0;
+	}
+	if (!strcmp(what, "contended") || !strcmp(what, "hold"))
 		ns = threads(n, contender);
 	else if (!strcmp(what, "readers"))
 		ns = threads(n, reader);
