@@ -33,6 +33,8 @@ EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict 
 {
 	int result;
 
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
+		return real.mtx_timedlock(mutex, until);
 	TRY_FIRST(thrd_busy, mtx_trylock, mutex);
 	TIMED(result, mutex, timed_end_thrd, mtx_timedlock, mutex, until);
 	return result;

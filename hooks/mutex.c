@@ -40,6 +40,8 @@ EXPORT int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec
 {
 	int err;
 
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
+		return real.pthread_mutex_timedlock(mutex, until);
 	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	TIMED(err, mutex, timed_end_errno, pthread_mutex_timedlock, mutex, until);
 	return err;
@@ -50,7 +52,7 @@ EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock,
 {
 	int err;
 
-	if (UNLIKELY(clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC))
+	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_mutex_clocklock(mutex, clock, until);
 	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	TIMED(err, mutex, timed_end_errno, pthread_mutex_clocklock, mutex, clock, until);
