@@ -43,7 +43,7 @@
 /* A wrong time or clock is an error even where a try would succeed: then nothing is tried. */
 static inline bool timed_is_valid(clockid_t clock, const struct timespec *until)
 {
-	return (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC) && until->tv_nsec >= 0 &&
+	return until && (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC) && until->tv_nsec >= 0 &&
 	       until->tv_nsec < 1000000000;
 }
 
