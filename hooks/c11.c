@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * <threads.h>. libc's do not pass through the public pthread functions, so they have hooks of their own.
- * In glibc an mtx_t is a pthread_mutex_t (nptl/thrd_priv.h); where it is not, the layout is strange, and
- * they are tried first.
+ * In glibc an mtx_t is a pthread_mutex_t (nptl/thrd_priv.h).
  *
  * Context: hook.
  */
@@ -16,47 +15,27 @@ static inline pthread_mutex_t *inside(mtx_t *mutex)
 	return (pthread_mutex_t *)(void *)mutex;
 }
 
-#define TRY_FIRST(mutex)                         \
-	do {                                     \
-		int tried_;                      \
-                                                 \
-		if (!layout_strange.mutex)       \
-			break;                   \
-		tried_ = mtx_trylock(mutex);     \
-		if (tried_ != thrd_busy)         \
-			return tried_;           \
-	} while (0)
-
 static NOINLINE int lock_taken(mtx_t *mutex)
 {
 	int result;
 
-	if (mutex_returns_at_once(inside(mutex)))
-		return real.mtx_lock(mutex);
-	TRY_FIRST(mutex);
 	TIMED(result, mutex, timed_end_thrd, mtx_lock, mutex);
 	return result;
 }
 
 EXPORT int mtx_lock(mtx_t *mutex)
 {
-	int result;
-
-	if (UNLIKELY(mutex_word(inside(mutex))))
-		return lock_taken(mutex);
-	result = real.mtx_lock(mutex);
-	if (UNLIKELY(mutex_was_taken(inside(mutex))))
-		mutex_count_untimed();
-	return result;
+	TRY_FIRST(thrd_busy, mtx_trylock, mutex);
+	return lock_taken(mutex);
 }
 
 EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict until)
 {
 	int result;
 
-	if (LIKELY(!mutex_word(inside(mutex))) || mutex_returns_at_once(inside(mutex)))
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.mtx_timedlock(mutex, until);
-	TRY_FIRST(mutex);
+	TRY_FIRST(thrd_busy, mtx_trylock, mutex);
 	TIMED(result, mutex, timed_end_thrd, mtx_timedlock, mutex, until);
 	return result;
 }

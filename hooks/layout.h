@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whether locks look inside as we know them from glibc (part of its ABI: struct_mutex.h, struct_rwlock.h,
- * internaltypes.h). Compared at start with locks of our own. The words of a layout that is not known
- * say nothing: such locks are tried first, and only "busy" goes on to be timed.
+ * internaltypes.h). Compared at start with locks of our own. Where a layout is not known, the words of
+ * such locks say nothing: then each unlock counts as one that lets a waiter in.
  */
 #ifndef HOOKS_LAYOUT_H
 #define HOOKS_LAYOUT_H

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Read-write locks. A lock that looks taken is tried first, because readers may still be let in:
- * only "busy" is timed. Whoever unlocks is charged with the time of those who wait, readers and
- * writers alike.
+ * Read-write locks. Whoever unlocks is charged with the time of those who wait, readers and writers
+ * alike.
  *
  * Context: hook.
  */
@@ -11,76 +10,42 @@
 #include "hooks/layout.h"
 #include "hooks/timed.h"
 
-static inline bool may_read(const pthread_rwlock_t *lock)
-{
-	return !((rwlock_word(lock) & RWLOCK_WRITE_LOCKED) | (unsigned)layout_strange.rwlock);
-}
-
-static inline bool may_write(const pthread_rwlock_t *lock)
-{
-	return !((rwlock_word(lock) & ~(unsigned)RWLOCK_WRITE_PHASE) | (unsigned)layout_strange.rwlock);
-}
-
-/* returns from the caller what the lock answers, unless it is busy */
-#define TRY_FIRST(try, lock)            \
-	do {                            \
-		int tried_ = try(lock); \
-                                        \
-		if (tried_ != EBUSY)    \
-			return tried_;  \
-	} while (0)
-
 static NOINLINE int rdlock_taken(pthread_rwlock_t *lock)
 {
 	int err;
 
-	TRY_FIRST(pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_rdlock, lock);
 	return err;
 }
 
 EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 {
-	if (UNLIKELY(!may_read(lock)))
-		return rdlock_taken(lock);
-	return real.pthread_rwlock_rdlock(lock);
+	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
+	return rdlock_taken(lock);
 }
 
 static NOINLINE int wrlock_taken(pthread_rwlock_t *lock)
 {
 	int err;
 
-	TRY_FIRST(pthread_rwlock_trywrlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_wrlock, lock);
 	return err;
 }
 
 EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
-	if (UNLIKELY(!may_write(lock)))
-		return wrlock_taken(lock);
-	return real.pthread_rwlock_wrlock(lock);
+	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
+	return wrlock_taken(lock);
 }
 
-/* The timed functions check their time before they look at the lock: a wrong one must be an error even
- * where a try would succeed. So they are timed whenever the lock looks taken. */
 EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t *lock, const struct timespec *until)
 {
 	int err;
 
-	if (LIKELY(may_read(lock)))
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.pthread_rwlock_timedrdlock(lock, until);
+	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_timedrdlock, lock, until);
-	return err;
-}
-
-EXPORT int pthread_rwlock_timedwrlock(pthread_rwlock_t *lock, const struct timespec *until)
-{
-	int err;
-
-	if (LIKELY(may_write(lock)))
-		return real.pthread_rwlock_timedwrlock(lock, until);
-	TIMED(err, lock, timed_end_errno, pthread_rwlock_timedwrlock, lock, until);
 	return err;
 }
 
@@ -89,9 +54,21 @@ EXPORT int pthread_rwlock_clockrdlock(pthread_rwlock_t *lock, clockid_t clock,
 {
 	int err;
 
-	if (LIKELY(may_read(lock)))
+	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_rwlock_clockrdlock(lock, clock, until);
+	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_clockrdlock, lock, clock, until);
+	return err;
+}
+
+EXPORT int pthread_rwlock_timedwrlock(pthread_rwlock_t *lock, const struct timespec *until)
+{
+	int err;
+
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
+		return real.pthread_rwlock_timedwrlock(lock, until);
+	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
+	TIMED(err, lock, timed_end_errno, pthread_rwlock_timedwrlock, lock, until);
 	return err;
 }
 
@@ -100,14 +77,31 @@ EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t *lock, clockid_t clock,
 {
 	int err;
 
-	if (LIKELY(may_write(lock)))
+	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_rwlock_clockwrlock(lock, clock, until);
+	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_clockwrlock, lock, clock, until);
 	return err;
 }
 
+/* The caller is the last reader before a writer, or a writer for whom others wait: this unlock lets
+ * somebody in. See somebody_sleeps in mutex.c. */
+static bool lets_in(const pthread_rwlock_t *lock)
+{
+	unsigned word = rwlock_word(lock), readers = word >> RWLOCK_READER_SHIFT;
+
+	if (layout_strange.rwlock)
+		return true;
+	if (!(word & RWLOCK_WRITE_PHASE))
+		return readers == 1 && (word & RWLOCK_WRITE_LOCKED);
+	return readers || __atomic_load_n(&lock->__data.__writers, __ATOMIC_RELAXED) ||
+	       (__atomic_load_n(&lock->__data.__writers_futex, __ATOMIC_RELAXED) &
+		RWLOCK_WRITER_SLEEPS);
+}
+
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
-	timed_unlock(lock, (const void *)real.pthread_rwlock_unlock);
+	if (UNLIKELY(locks_waited(lock)) && lets_in(lock))
+		contention_unlock(lock, (const void *)real.pthread_rwlock_unlock);
 	return real.pthread_rwlock_unlock(lock);
 }

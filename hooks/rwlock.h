@@ -14,6 +14,7 @@ enum {
 	RWLOCK_WRITE_PHASE = 1,	 /* a writer has it, or had it last */
 	RWLOCK_WRITE_LOCKED = 2, /* a writer has it or waits for it first */
 	RWLOCK_READER_SHIFT = 3,
+	RWLOCK_WRITER_SLEEPS = 2, /* in __writers_futex */
 };
 
 INLINE unsigned rwlock_word(const pthread_rwlock_t *lock)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Semaphores. One with a value above 0 goes straight on to the real function.
+ * Semaphores.
  *
  * Context: hook.
  */
@@ -8,11 +8,6 @@
 
 #include "hooks/layout.h"
 #include "hooks/timed.h"
-
-static inline bool is_free(const sem_t *sem)
-{
-	return !layout_strange.sem && sem_value(sem) != 0;
-}
 
 /* For what sets errno. Reads it only after a failure. */
 static inline enum contention_end end_of(int result)
@@ -22,27 +17,25 @@ static inline enum contention_end end_of(int result)
 	return errno == ETIMEDOUT || errno == EINTR ? WAIT_GAVE_UP : WAIT_NONE;
 }
 
-/* On a libc that we do not know: only "would block" goes on, with errno as it was. */
-#define TRY_FIRST(sem)                        \
-	do {                                  \
-		int errno_ = errno;           \
-                                              \
-		if (!layout_strange.sem)      \
-			break;                \
-		if (sem_trywait(sem) == 0)    \
-			return 0;             \
-		if (errno != EAGAIN)          \
-			return -1;            \
-		errno = errno_;               \
+/* A semaphore with a value above 0 is tried; one with 0 waits in any case. Each of these functions acts on a
+ * cancellation request before it looks at the semaphore, also where it does not wait. */
+#define TRY_SEM(sem)                                                \
+	do {                                                          \
+		if (sem_value(sem) || layout_strange.sem) {           \
+			int errno_ = errno;                           \
+                                                                      \
+			pthread_testcancel();                         \
+			if (LIKELY(sem_trywait(sem) == 0))            \
+				return 0;                             \
+			errno = errno_;                               \
+		}                                                     \
 	} while (0)
 
 EXPORT int sem_wait(sem_t *sem)
 {
 	int result;
 
-	if (LIKELY(is_free(sem)))
-		return real.sem_wait(sem);
-	TRY_FIRST(sem);
+	TRY_SEM(sem);
 	TIMED(result, NULL, end_of, sem_wait, sem);
 	return result;
 }
@@ -51,8 +44,9 @@ EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict un
 {
 	int result;
 
-	if (LIKELY(is_free(sem)))
+	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.sem_timedwait(sem, until);
+	TRY_SEM(sem);
 	TIMED(result, NULL, end_of, sem_timedwait, sem, until);
 	return result;
 }
@@ -61,8 +55,9 @@ EXPORT int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct time
 {
 	int result;
 
-	if (LIKELY(is_free(sem)))
+	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.sem_clockwait(sem, clock, until);
+	TRY_SEM(sem);
 	TIMED(result, NULL, end_of, sem_clockwait, sem, clock, until);
 	return result;
 }

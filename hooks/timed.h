@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the hooks of waiting functions have in common. Context: hook.
+ * What the hooks of waiting functions have in common: try first; only "busy" goes on to the call that
+ * waits, and is timed (hazard B7). To look at the lock and leave a free one to the real function is
+ * 0.5 ns cheaper, but then a lock that is taken between the look and the call is waited for unseen: on a
+ * busy mutex one wait in five, the long ones. Context: hook.
  */
 #ifndef HOOKS_TIMED_H
 #define HOOKS_TIMED_H
@@ -27,6 +30,22 @@
 		if (recorded_)                                                                  \
 			contention_after(&wait_, (const void *)real.function, end_of(result)); \
 	} while (0)
+
+/* Returns from the hook what the try answers, unless that is `busy`. */
+#define TRY_FIRST(busy, try, ...)               \
+	do {                                    \
+		int tried_ = try(__VA_ARGS__);  \
+                                                \
+		if (LIKELY(tried_ != (busy)))   \
+			return tried_;          \
+	} while (0)
+
+/* A wrong time or clock is an error even where a try would succeed: then nothing is tried. */
+static inline bool timed_is_valid(clockid_t clock, const struct timespec *until)
+{
+	return until && (clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC) && until->tv_nsec >= 0 &&
+	       until->tv_nsec < 1000000000;
+}
 
 /* For functions that return an error number. */
 static inline enum contention_end timed_end_errno(int err)

@@ -6,27 +6,17 @@
  */
 #include "hooks/timed.h"
 
-/* musl has no tryjoin before 1.0; some libc may have none at all */
+/* not of POSIX */
 extern __typeof__(pthread_tryjoin_np) pthread_tryjoin_np __attribute__((weak));
 
-/* A thread that has ended is joined without a wait. The try checks first whether it runs ("busy"), then
+/* A thread that has ended is joined without a wait: the try checks first whether it runs ("busy"), then
  * does what a join does. */
-#define TRY_FIRST(thread, out)                                           \
-	do {                                                             \
-		int tried_;                                              \
-                                                                         \
-		if (!pthread_tryjoin_np)                                 \
-			break;                                           \
-		tried_ = pthread_tryjoin_np(thread, out);                \
-		if (tried_ != EBUSY)                                     \
-			return tried_;                                   \
-	} while (0)
-
 EXPORT int pthread_join(pthread_t thread, void **out)
 {
 	int err;
 
-	TRY_FIRST(thread, out);
+	if (LIKELY(pthread_tryjoin_np))
+		TRY_FIRST(EBUSY, pthread_tryjoin_np, thread, out);
 	TIMED(err, NULL, timed_end_errno, pthread_join, thread, out);
 	return err;
 }
@@ -72,8 +62,7 @@ static NOINLINE int spin_taken(pthread_spinlock_t *lock)
 
 EXPORT int pthread_spin_lock(pthread_spinlock_t *lock)
 {
-	if (LIKELY(pthread_spin_trylock(lock) == 0))
-		return 0;
+	TRY_FIRST(EBUSY, pthread_spin_trylock, lock);
 	return spin_taken(lock);
 }
 

@@ -154,3 +154,12 @@ $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST
 .PHONY: bench bench-start
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)
+# Benchmarks: figures, not judgements. ROUNDS=n, and PPROF_NAME=value words in SETTINGS.
+.PHONY: bench-lock
+bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
+	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)
+
+$(BUILD)/tests/bench/%: tests/bench/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread

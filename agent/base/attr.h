@@ -8,6 +8,8 @@
 /* For declarations on hot paths: no detour through the GOT. */
 #define HIDDEN	    __attribute__((visibility("hidden")))
 #define COLD	    __attribute__((cold, noinline))
+/* Code that runs in a few ns: at the beginning of a cache line it costs 0.3 ns less (tests/bench/locks.c). */
+#define HOT	    __attribute__((aligned(64)))
 #define NOINLINE    __attribute__((noinline))
 #define INLINE	    static inline __attribute__((always_inline))
 #define UNUSED	    __attribute__((unused))
