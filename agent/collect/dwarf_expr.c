@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A stack machine of 64-bit words. Loops are possible (DW_OP_skip backwards), so the number of steps
- * is limited. Knows nothing of call frames.
+ * A stack machine of 64-bit words. Loops are possible (DW_OP_skip backwards), so the number of
+ * steps is limited. Knows nothing of call frames.
  */
 #include "agent/collect/dwarf_expr.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DWARF expressions of unwind tables (DWARF 5, section 2.5): arithmetic on registers and stack words. */
+/* DWARF expressions of unwind tables (DWARF 5, section 2.5): arithmetic on registers and stack
+ * words. */
 #ifndef COLLECT_DWARF_EXPR_H
 #define COLLECT_DWARF_EXPR_H
 
@@ -19,6 +20,7 @@ enum dwarf_result {
 /* Evaluates the expression in [at, end). cfa: pushed first when not NULL, as the rules of registers
  * want it. Context: signal, hook, agent. */
 enum dwarf_result dwarf_eval(const uint8_t *at, const uint8_t *end, const struct unwind_regs *regs,
-			     struct unwind_stack *stack, const uintptr_t *cfa, uintptr_t *out_value);
+			     struct unwind_stack *stack, const uintptr_t *cfa,
+			     uintptr_t *out_value);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * Finds and runs call frame information. Every byte is read through a cursor that knows its end: a
  * malformed table gives EH_BAD, never a read beyond the object. The instructions of one FDE are
- * short (a few dozen bytes); running them anew costs less than building tables at start, and works in
- * an object that is just being loaded.
+ * short (a few dozen bytes); running them anew costs less than building tables at start, and works
+ * in an object that is just being loaded.
  *
  * Context: signal, hook, agent.
  */
@@ -56,19 +56,19 @@ static inline uint8_t take_u8(struct cursor *c)
 	return *c->at++;
 }
 
-#define TAKE(name, type)                                   \
-	static inline type name(struct cursor *c)          \
-	{                                                  \
-		type value = 0;                            \
-                                                           \
-		if (UNLIKELY(left(c) < sizeof(value))) {   \
-			c->bad = true;                     \
-			c->at = c->end;                    \
-			return 0;                          \
-		}                                          \
-		memcpy(&value, c->at, sizeof(value));      \
-		c->at += sizeof(value);                    \
-		return value;                              \
+#define TAKE(name, type)                                                                           \
+	static inline type name(struct cursor *c)                                                  \
+	{                                                                                          \
+		type value = 0;                                                                    \
+                                                                                                   \
+		if (UNLIKELY(left(c) < sizeof(value))) {                                           \
+			c->bad = true;                                                             \
+			c->at = c->end;                                                            \
+			return 0;                                                                  \
+		}                                                                                  \
+		memcpy(&value, c->at, sizeof(value));                                              \
+		c->at += sizeof(value);                                                            \
+		return value;                                                                      \
 	}
 TAKE(take_u16, uint16_t)
 TAKE(take_u32, uint32_t)
@@ -164,6 +164,12 @@ bool eh_object_at(uintptr_t pc, struct eh_object *out_object)
 	out_object->start = (uintptr_t)found.dlfo_map_start;
 	out_object->end = (uintptr_t)found.dlfo_map_end;
 	out_object->hdr = found.dlfo_eh_frame;
+	/* Of a program with holes between its segments glibc gives only the segment of the PC. Then the
+	 * extent of the tables is not known, only that they are as the linker wrote them. */
+	if ((uintptr_t)out_object->hdr - out_object->start >= out_object->end - out_object->start) {
+		out_object->start = 0;
+		out_object->end = UINTPTR_MAX;
+	}
 	return true;
 }
 
@@ -227,7 +233,7 @@ static bool entry_open(const struct eh_object *object, uintptr_t at, struct curs
 
 static bool parse_augmentation(struct cursor *c, const char *text, struct eh_fde *fde)
 {
-	struct cursor data = { .at = c->at, .end = c->end };
+	struct cursor data = {.at = c->at, .end = c->end};
 	uint64_t size = take_uleb(&data);
 
 	if (data.bad || size > left(&data))
@@ -329,7 +335,7 @@ enum eh_result eh_find(const struct eh_object *object, uintptr_t pc, struct eh_f
 const uint8_t *eh_expr(const struct eh_fde *fde, int32_t distance, const uint8_t **out_end)
 {
 	const uint8_t *at = fde->code + distance;
-	struct cursor c = { .at = at, .end = at + 10 };
+	struct cursor c = {.at = at, .end = at + 10};
 	uint64_t size = take_uleb(&c);
 
 	*out_end = c.at + size;
@@ -442,7 +448,7 @@ static COLD void run_rare(struct machine *m, uint8_t op)
 		break;
 	case CFA_GNU_NEGATIVE_OFFSET:
 		reg = take_uleb(c);
-		set(m, reg, EH_AT_CFA, (int64_t)-(take_uleb(c) * (uint64_t)align));
+		set(m, reg, EH_AT_CFA, (int64_t) - (take_uleb(c) * (uint64_t)align));
 		break;
 	case CFA_VAL_OFFSET:
 		reg = take_uleb(c);
@@ -478,8 +484,7 @@ static COLD void run_rare(struct machine *m, uint8_t op)
 		set_cfa(m, reg, (int64_t)((uint64_t)take_sleb(c) * (uint64_t)align));
 		break;
 	case CFA_DEF_OFFSET_SF:
-		m->row->cfa_offset =
-			narrow(m, (int64_t)((uint64_t)take_sleb(c) * (uint64_t)align));
+		m->row->cfa_offset = narrow(m, (int64_t)((uint64_t)take_sleb(c) * (uint64_t)align));
 		break;
 	case CFA_GNU_ARGS_SIZE:
 		take_uleb(c);
@@ -496,7 +501,8 @@ static inline void run_one(struct machine *m, uint8_t op)
 	uint64_t reg;
 
 	if (op >> 6 == CFA_OFFSET) {
-		set(m, op & 0x3f, EH_AT_CFA, (int64_t)(take_uleb(c) * (uint64_t)m->fde->data_align));
+		set(m, op & 0x3f, EH_AT_CFA,
+		    (int64_t)(take_uleb(c) * (uint64_t)m->fde->data_align));
 		return;
 	}
 	if (op >> 6 == CFA_RESTORE) {
@@ -579,7 +585,7 @@ enum eh_result eh_run(const struct eh_fde *fde, uintptr_t pc, struct eh_row *out
 	m.saved = 0;
 	memset(&initial, 0, sizeof(initial));
 	initial.cfa_register = ARCH_REGS; /* none yet */
-	m.c = (struct cursor){ .at = fde->cie_code, .end = fde->cie_code_end };
+	m.c = (struct cursor){.at = fde->cie_code, .end = fde->cie_code_end};
 	run(&m, UINTPTR_MAX);
 	if (m.c.bad)
 		return EH_BAD;
@@ -587,7 +593,7 @@ enum eh_result eh_run(const struct eh_fde *fde, uintptr_t pc, struct eh_row *out
 	m.row = out_row;
 	m.initial = &initial;
 	m.saved = 0;
-	m.c = (struct cursor){ .at = fde->code, .end = fde->code_end };
+	m.c = (struct cursor){.at = fde->code, .end = fde->code_end};
 	run(&m, pc);
 	if (m.c.bad || (!out_row->cfa_expr && out_row->cfa_register >= ARCH_PC))
 		return EH_BAD;

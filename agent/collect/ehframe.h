@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * .eh_frame as the loader mapped it: finds the frame description (FDE) of a program counter and runs
- * its call frame instructions up to that counter (DWARF 5, section 6.4; LSB Core, "Exception
+ * .eh_frame as the loader mapped it: finds the frame description (FDE) of a program counter and
+ * runs its call frame instructions up to that counter (DWARF 5, section 6.4; LSB Core, "Exception
  * Frames"). Reads nothing outside the object, takes no lock, allocates nothing.
  */
 #ifndef COLLECT_EHFRAME_H
@@ -12,7 +12,8 @@
 
 #include "unwind_regs.h"
 
-/* A mapped ELF object: everything of it lies in [start, end); hdr is its .eh_frame_hdr or NULL. */
+/* A mapped ELF object: everything of it lies in [start, end), which is all memory when its extent is not
+ * known; hdr is its .eh_frame_hdr or NULL. */
 struct eh_object {
 	uintptr_t start, end;
 	const uint8_t *hdr;
@@ -20,8 +21,8 @@ struct eh_object {
 
 /* The frame description that covers a PC. */
 struct eh_fde {
-	uintptr_t start, end; /* code that it describes */
-	const uint8_t *code, *code_end;	      /* its instructions */
+	uintptr_t start, end;			/* code that it describes */
+	const uint8_t *code, *code_end;		/* its instructions */
 	const uint8_t *cie_code, *cie_code_end; /* those of its CIE, run first */
 	int64_t data_align;
 	uint32_t code_align;

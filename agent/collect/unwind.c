@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The quick walk: one cache look-up, one addition and two or three loads per frame. Runs in the signal
- * handler and in hooks: no lock, no allocation, no system call on a stack whose bounds are known,
- * errno untouched. What the quick rules cannot say is in unwind_step.c.
+ * The quick walk: one cache look-up, one addition and two or three loads per frame. Runs in the
+ * signal handler and in hooks: no lock, no allocation, no system call on a stack whose bounds are
+ * known, errno untouched. What the quick rules cannot say is in unwind_step.c.
  */
 #include "agent/collect/unwind.h"
 
@@ -46,7 +46,8 @@ uintptr_t unwind_start_context(void)
 	return self.start_context;
 }
 
-/* Both sides write their own word and then read the other's (seq_cst): one of them sees the other. */
+/* Both sides write their own word and then read the other's (seq_cst): one of them sees the other.
+ */
 bool unwind_guess_enter(void)
 {
 	atomic_fetch_add(&self.guessing, 1);
@@ -164,8 +165,8 @@ out_of_stack:
 	return unwind_stop(walk, UNWIND_BOUNDS);
 }
 
-/* A table whose CFA lies on another stack: code that runs a function on a stack of its own and keeps
- * the old one in the base pointer. Read with care, as a wrong table looks the same. */
+/* A table whose CFA lies on another stack: code that runs a function on a stack of its own and
+ * keeps the old one in the base pointer. Read with care, as a wrong table looks the same. */
 static COLD enum unwind_step step_elsewhere(struct unwind_walk *walk, uint64_t rule)
 {
 	uintptr_t sp = walk->regs.reg[ARCH_SP];
@@ -258,8 +259,8 @@ static void begin(struct unwind_walk *walk, bool live)
 	walk->switches = 0;
 	walk->exact = true;
 	walk->generation = modules_generation();
-	/* Between an unload and the new generation, cached rules of the old module would be applied to
-	 * one that another thread has loaded in its place. */
+	/* Between an unload and the new generation, cached rules of the old module would be applied
+	 * to one that another thread has loaded in its place. */
 	walk->cached = unwind_closing() ? 0 : (uintptr_t)1 << 48;
 	if (!live)
 		return;

@@ -29,9 +29,9 @@ const char *unwind_end_name(enum unwind_end end);
 int unwind_start(void);
 
 /* The stack of an interrupted context, leaf first, at most max PCs.
- * lo, hi: bounds of the interrupted thread's stack as far as known (0, 0: not known). A stack pointer
- * outside of them (coroutine, alternate stack) costs one process_vm_readv to learn its extent.
- * Context: signal, agent (for another thread's context this needs unwind_remote.h). */
+ * lo, hi: bounds of the interrupted thread's stack as far as known (0, 0: not known). A stack
+ * pointer outside of them (coroutine, alternate stack) costs one process_vm_readv to learn its
+ * extent. Context: signal, agent (for another thread's context this needs unwind_remote.h). */
 uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, uintptr_t *pcs,
 			uint32_t max, enum unwind_end *out_end);
 
@@ -40,8 +40,8 @@ uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, u
 uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
 		     enum unwind_end *out_end);
 
-/* Around the real dlclose, in the thread that calls it: waits (at most 100 ms) for walks that may be
- * reading a module by guess, and keeps others from guessing meanwhile. Context: hook. */
+/* Around the real dlclose, in the thread that calls it: waits (at most 100 ms) for walks that may
+ * be reading a module by guess, and keeps others from guessing meanwhile. Context: hook. */
 void unwind_before_close(void);
 void unwind_after_close(void);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames that no table explains: generated code, assembly without tables, tables that want a register
- * whose value nobody knows. The next frame is found by what can be checked: the chain of base
- * pointers, or a word that is the address behind a call instruction.
+ * Frames that no table explains: generated code, assembly without tables, tables that want a
+ * register whose value nobody knows. The next frame is found by what can be checked: the chain of
+ * base pointers, or a word that is the address behind a call instruction.
  *
  * What is found may be wrong: code that was called here earlier leaves its return addresses behind.
- * Hence the marks of trust in struct unwind_walk: after a guess nothing is read that could be unmapped.
+ * Hence the marks of trust in struct unwind_walk: after a guess nothing is read that could be
+ * unmapped.
  */
 #include "agent/base/attr.h"
 #include "agent/collect/unwind_rule.h"
@@ -14,12 +15,15 @@
 enum {
 	REACH_TOP = 4, /* words searched above an interrupted leaf that no table describes, */
 	REACH = 16,    /* above other such frames, */
-	REACH_LOST = 64 /* and for the caller of a function whose registers are not known */
+	REACH_GENERATED = 256, /* above generated code, whose frames can be large, */
+	REACH_LOST = 64,       /* and for the caller of a function whose registers are not known */
+	GENERATED_NEAR = 256 << 20 /* bytes: how far generated code calls its like */
 };
 
 enum after_call {
 	NOT_AFTER_CALL, /* in an object, and no call ends there */
-	AFTER_CALL,	/* described by a table, and a call ends there */
+	AFTER_CALL,	/* described by a table, and a call of a fixed address ends there, */
+	AFTER_INDIRECT, /* or one through a register or memory */
 	AFTER_CALL_GAP, /* a call ends there, in code without table */
 	IN_NO_OBJECT	/* generated code, or no code at all */
 };
@@ -27,6 +31,7 @@ enum after_call {
 /* What kind of return address a word may be. */
 static enum after_call judge(struct unwind_walk *walk, uintptr_t word)
 {
+	const uint8_t *at = (const uint8_t *)word;
 	uint8_t code[ARCH_CALL_BYTES];
 	uint64_t rule;
 
@@ -40,11 +45,14 @@ static enum after_call judge(struct unwind_walk *walk, uintptr_t word)
 	if (rule_kind(rule) == RULE_GAP || rule_kind(rule) == RULE_SIGNAL)
 		return NOT_AFTER_CALL;
 	/* Code with a table is readable; the page before it may not be. */
-	if (LIKELY((word & 4095) >= ARCH_CALL_BYTES))
-		return arch_after_call((const uint8_t *)word) ? AFTER_CALL : NOT_AFTER_CALL;
-	if (!unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)))
-		return NOT_AFTER_CALL;
-	return arch_after_call(code + sizeof(code)) ? AFTER_CALL : NOT_AFTER_CALL;
+	if (UNLIKELY((word & 4095) < ARCH_CALL_BYTES)) {
+		if (!unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)))
+			return NOT_AFTER_CALL;
+		at = code + sizeof(code);
+	}
+	if (arch_after_indirect_call(at))
+		return AFTER_INDIRECT;
+	return arch_after_call(at) ? AFTER_CALL : NOT_AFTER_CALL;
 }
 
 /* The caller's frame begins above `at`, which holds the return address `pc`. */
@@ -56,23 +64,33 @@ static enum unwind_step stepped(struct unwind_walk *walk, uintptr_t at, uintptr_
 	regs->reg[ARCH_SP] = at + 8;
 	regs->known &= ~(uint32_t)ARCH_KNOWN_LOST;
 	walk->exact = false;
-	if (walk->stack.mode == STACK_PROBED ||
-	    !(walk->stack.shift || (at >= walk->thread_lo && at < walk->thread_hi)))
-		unwind_stack_careful(&walk->stack);
 	return STEP_ON;
 }
 
+/* Whether such a word can be the return address of the code at hand. What was generated at run time
+ * is never the target of a fixed call in a file; the addresses that such calls left behind on the
+ * stack are what searches would otherwise fall for. */
+static bool is_caller(enum after_call what, bool generated)
+{
+	return what == AFTER_INDIRECT || (what == AFTER_CALL && !generated);
+}
+
 /* The chain of saved base pointers, which generated code mostly keeps. */
-static bool guess_chain(struct unwind_walk *walk, uintptr_t *out_at, uintptr_t *out_pc)
+static bool guess_chain(struct unwind_walk *walk, bool generated, uintptr_t *out_at,
+			uintptr_t *out_pc)
 {
 	struct unwind_regs *regs = &walk->regs;
 	uintptr_t bp = regs->reg[ARCH_BP], pc, next;
+	enum after_call what;
 
 	if (!(regs->known >> ARCH_BP & 1) || bp < regs->reg[ARCH_SP] ||
 	    !unwind_stack_read(&walk->stack, bp, &next) ||
 	    !unwind_stack_read(&walk->stack, bp + 8, &pc))
 		return false;
-	if (pc - walk->stack.lo <= walk->stack.last || judge(walk, pc) == NOT_AFTER_CALL)
+	if (pc - walk->stack.lo <= walk->stack.last)
+		return false;
+	what = judge(walk, pc);
+	if (what != AFTER_CALL_GAP && what != IN_NO_OBJECT && !is_caller(what, generated))
 		return false;
 	regs->reg[ARCH_BP] = next;
 	*out_at = bp + 8;
@@ -80,22 +98,69 @@ static bool guess_chain(struct unwind_walk *walk, uintptr_t *out_at, uintptr_t *
 	return true;
 }
 
-/* The nearest word above the stack pointer that can only be a return address. */
-static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t *out_at,
-			 uintptr_t *out_pc)
+/* A word next to generated code at `near` that is the address behind a call there. */
+static bool is_generated_call(uintptr_t word, uintptr_t near)
 {
-	uintptr_t at = ALIGN_UP(walk->regs.reg[ARCH_SP], (uintptr_t)8);
+	uint8_t code[ARCH_CALL_BYTES];
+
+	return word - near + GENERATED_NEAR < 2 * (uintptr_t)GENERATED_NEAR &&
+	       unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)) &&
+	       arch_after_call(code + sizeof(code));
+}
+
+/* Whether the frames above a return address into a file are there: what an earlier call left behind
+ * has mostly been written over in part. */
+static NOINLINE bool is_followed(struct unwind_walk *walk, uintptr_t at, uintptr_t pc)
+{
+	struct unwind_regs saved = walk->regs;
+	bool exact = walk->exact, followed = true;
+	enum unwind_end end = walk->end;
+
+	walk->regs.reg[ARCH_PC] = pc;
+	walk->regs.reg[ARCH_SP] = at + 8;
+	walk->exact = false;
+	for (int i = 0; i < 2 && followed; i++) {
+		enum unwind_step step = unwind_step_full(walk, walk->regs.reg[ARCH_PC] - 1);
+		enum after_call what;
+
+		if (step != STEP_ON) {
+			followed = step == STEP_AGAIN || walk->end == UNWIND_ROOT;
+			break;
+		}
+		what = judge(walk, walk->regs.reg[ARCH_PC]);
+		followed = what == AFTER_CALL || what == AFTER_INDIRECT;
+	}
+	walk->regs = saved;
+	walk->exact = exact;
+	walk->end = end;
+	return followed;
+}
+
+/* The nearest word above the stack pointer that can only be a return address. near: generated code,
+ * whose like may be the caller; 0: tables must describe it. */
+static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t near,
+			 uintptr_t *out_at, uintptr_t *out_pc)
+{
+	uintptr_t at = ALIGN_UP(walk->regs.reg[ARCH_SP], (uintptr_t)8), below = 0;
 
 	for (; reach--; at += 8) {
+		enum after_call what;
 		uintptr_t word;
 
 		if (!unwind_stack_read(&walk->stack, at, &word))
 			return false;
-		if (judge(walk, word) == AFTER_CALL) {
+		what = judge(walk, word);
+		if ((is_caller(what, near != 0) && (!near || is_followed(walk, at, word))) ||
+		    (near && what == IN_NO_OBJECT && is_generated_call(word, near))) {
 			*out_at = at;
 			*out_pc = word;
+			/* Where generated code does not keep the base pointer, it mostly saves it
+			 * first: right below its return address. */
+			if (near && below > at && below - walk->stack.lo <= walk->stack.last)
+				walk->regs.reg[ARCH_BP] = below;
 			return true;
 		}
+		below = word;
 	}
 	return false;
 }
@@ -103,22 +168,32 @@ static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t *ou
 static enum unwind_step guess(struct unwind_walk *walk)
 {
 	uint32_t reach = walk->exact ? REACH_TOP : REACH;
-	uintptr_t at, pc;
+	uintptr_t at, pc = walk->regs.reg[ARCH_PC], near = 0;
 
-	if (walk->exact && guess_search(walk, 1, &at, &pc)) {
-		/* Interrupted code that has not pushed anything: its base pointer is its caller's. */
-		return stepped(walk, at, pc);
+	if (judge(walk, pc) == IN_NO_OBJECT) {
+		near = pc;
+		reach = REACH_GENERATED;
 	}
-	if (guess_chain(walk, &at, &pc) ||
-	    guess_search(walk, walk->reach > reach ? walk->reach : reach, &at, &pc))
+	/* Interrupted code that has not pushed anything: its base pointer is its caller's. */
+	if (walk->exact && guess_search(walk, 1, near, &at, &pc))
+		return stepped(walk, at, pc);
+	if (guess_chain(walk, near != 0, &at, &pc))
+		return stepped(walk, at, pc);
+	if (guess_search(walk, walk->reach > reach ? walk->reach : reach, near, &at, &pc))
 		return stepped(walk, at, pc);
 	return unwind_stop(walk, UNWIND_NO_RULE);
 }
 
+/* The first guess: on any stack but the thread's own, the kernel reads from now on. */
 static bool may_guess(struct unwind_walk *walk)
 {
-	if (!walk->guessed)
-		walk->guessed = unwind_guess_enter();
+	uintptr_t sp = walk->regs.reg[ARCH_SP];
+
+	if (walk->guessed)
+		return true;
+	walk->guessed = unwind_guess_enter();
+	if (walk->guessed && !(sp >= walk->thread_lo && sp < walk->thread_hi))
+		unwind_stack_careful(&walk->stack);
 	return walk->guessed;
 }
 
@@ -169,7 +244,7 @@ static uintptr_t search_best(struct unwind_walk *walk, const struct eh_fde *fde,
 
 		if (!unwind_stack_read(&walk->stack, at, &word))
 			break;
-		if (judge(walk, word) != AFTER_CALL)
+		if (!is_caller(judge(walk, word), false))
 			continue;
 		now = fit(word, fde->start);
 		if (now > best) {

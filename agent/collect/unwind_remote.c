@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory that libunwind asks for is the copy of the stack, or unwind tables of a mapped object. The
- * latter are read by the kernel, page by page: the copy may be older than a dlclose, and a table that
- * is gone must be an error, not a fault.
+ * latter are read by the kernel, page by page: the copy may be older than a dlclose, and a table
+ * that is gone must be an error, not a fault.
  */
 #include "agent/collect/unwind_remote.h"
 
@@ -37,7 +37,10 @@ static uint32_t own_walk(const struct unwind_snapshot *snapshot, uintptr_t *pcs,
 			 enum unwind_end *out_end)
 {
 	struct unwind_walk walk = {
-		.from = &snapshot->regs, .pcs = pcs, .max = max, .reach = COPY_REACH,
+		.from = &snapshot->regs,
+		.pcs = pcs,
+		.max = max,
+		.reach = COPY_REACH,
 	};
 
 	unwind_stack_fix(&walk.stack, snapshot->stack_base,
@@ -50,11 +53,11 @@ static uint32_t own_walk(const struct unwind_snapshot *snapshot, uintptr_t *pcs,
 #if __has_include(<libunwind-x86_64.h>) && defined(__x86_64__)
 #include <libunwind-x86_64.h>
 
-#define LIBRARY "libunwind-x86_64.so.8"
+#define LIBRARY	 "libunwind-x86_64.so.8"
 #define TEXT2(x) #x
 #define TEXT(x)	 TEXT2(x)
 
-enum { PAGE = 4096, PAGES = 16 };
+enum { PAGE = 4096, PAGES = 16, TABLES_NEAR = 256 << 20 };
 
 typedef int search_table_fn(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_proc_info_t *, int,
 			    void *);
@@ -64,6 +67,7 @@ static struct {
 	_Atomic bool busy; /* libunwind is at work */
 	unw_addr_space_t space;
 	uint32_t generation; /* that libunwind's own cache is for */
+	uintptr_t tables;    /* .eh_frame_hdr of the object at hand: its tables are near */
 	const struct unwind_snapshot *at_hand;
 	/* libunwind's functions */
 	__typeof__(&UNW_OBJ(init_remote)) init_remote;
@@ -79,15 +83,17 @@ static struct {
 static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *out, int need,
 			  void *arg)
 {
-	unw_dyn_info_t info = { .format = UNW_INFO_FORMAT_REMOTE_TABLE };
+	unw_dyn_info_t info = {.format = UNW_INFO_FORMAT_REMOTE_TABLE};
 	struct eh_object object;
 	uint8_t head[12];
 	uint32_t n;
 
-	/* Any other error than -UNW_ENOINFO: with that one libunwind guesses, and calls it a root. */
+	/* Any other error than -UNW_ENOINFO: with that one libunwind guesses, and calls it a root.
+	 */
 	if (!eh_object_at(ip, &object) || !object.hdr ||
 	    !unwind_peek((uintptr_t)object.hdr, head, sizeof(head)))
 		return -UNW_EBADFRAME;
+	self.tables = (uintptr_t)object.hdr;
 	memcpy(&n, head + 8, sizeof(n));
 	if (head[0] != 1 || head[2] != 0x03 || head[3] != 0x3b || n == 0 ||
 	    n > (object.end - (uintptr_t)object.hdr) / 8)
@@ -142,7 +148,8 @@ static bool object_word(uintptr_t at, unw_word_t *out_value)
 	return page != NULL;
 }
 
-static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, int write, void *arg)
+static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, int write,
+		      void *arg)
 {
 	const struct unwind_snapshot *snapshot = self.at_hand;
 	struct eh_object object;
@@ -150,13 +157,18 @@ static int access_mem(unw_addr_space_t space, unw_word_t at, unw_word_t *value, 
 	if (write)
 		return -UNW_EINVAL;
 	if (!(at & 7) && at - snapshot->stack_base < snapshot->stack_size) {
-		memcpy(value, (const char *)snapshot->stack + (at - snapshot->stack_base), sizeof(*value));
+		memcpy(value, (const char *)snapshot->stack + (at - snapshot->stack_base),
+		       sizeof(*value));
 		return 0;
 	}
-	return eh_object_at(at, &object) && object_word(at, value) ? 0 : -UNW_EINVAL;
+	if ((!self.tables || at - self.tables + TABLES_NEAR > 2 * (uintptr_t)TABLES_NEAR) &&
+	    !eh_object_at(at, &object))
+		return -UNW_EINVAL;
+	return object_word(at, value) ? 0 : -UNW_EINVAL;
 }
 
-static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *value, int write, void *arg)
+static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *value, int write,
+		      void *arg)
 {
 	const struct unwind_regs *regs = &self.at_hand->regs;
 
@@ -177,14 +189,15 @@ static int no_resume(unw_addr_space_t space, unw_cursor_t *cursor, void *arg)
 	return -UNW_EINVAL;
 }
 
-static int no_name(unw_addr_space_t space, unw_word_t at, char *buf, size_t size, unw_word_t *offset,
-		   void *arg)
+static int no_name(unw_addr_space_t space, unw_word_t at, char *buf, size_t size,
+		   unw_word_t *offset, void *arg)
 {
 	return -UNW_ENOINFO;
 }
 
 /* A walk that libunwind calls complete is so when its last frame really is a root. */
-static enum unwind_end end_of(enum rule_kind rule, uintptr_t pc, int last_step, unw_cursor_t *cursor)
+static enum unwind_end end_of(enum rule_kind rule, uintptr_t pc, int last_step,
+			      unw_cursor_t *cursor)
 {
 	unw_word_t next;
 
@@ -229,7 +242,8 @@ static uint32_t walk_with_libunwind(uintptr_t *pcs, uint32_t max, enum unwind_en
 			return n;
 		}
 		at = exact ? pc : pc - 1;
-		/* libunwind 1.6 does not say of a remote frame that it is a signal's; our rule does. */
+		/* libunwind 1.6 does not say of a remote frame that it is a signal's; our rule
+		 * does. */
 		rule = rule_kind(unwind_rule_of(&rules, at));
 		if (rule == RULE_SIGNAL)
 			at = pc;
@@ -264,6 +278,7 @@ static bool try_libunwind(const struct unwind_snapshot *snapshot, uintptr_t *pcs
 		self.generation = generation;
 	}
 	memset(self.page_at, 0, sizeof(self.page_at));
+	self.tables = 0;
 	self.at_hand = snapshot;
 	/* Our rules, which are asked along the way, are read in place: as a guess is. */
 	guarded = unwind_guess_enter();
@@ -322,7 +337,8 @@ int unwind_remote_start(void)
 		return 0;
 	}
 	stat_add(STAT_UNWIND_NO_LIBUNWIND, 1);
-	atomic_store(&self.status, library ? LIBRARY " lacks functions; the agent's own walker is used"
+	atomic_store(&self.status, library ? LIBRARY
+					   " lacks functions; the agent's own walker is used"
 					   : LIBRARY " is not installed (Debian: libunwind8); the "
 						     "agent's own walker is used");
 	return -ENOENT;
@@ -341,7 +357,8 @@ void unwind_remote_child(void)
 		return;
 	self.space = NULL;
 	atomic_store(&self.busy, false);
-	atomic_store(&self.status, LIBRARY " was at work during fork; the agent's own walker is used");
+	atomic_store(&self.status,
+		     LIBRARY " was at work during fork; the agent's own walker is used");
 }
 
 #else

@@ -40,8 +40,8 @@ static bool is_breg(const uint8_t *at, const uint8_t *end, unsigned reg, int64_t
 /* What linkers write for procedure linkage tables: sp + 8 + ((pc & 15) >= lit) * 8. */
 static bool is_plt(const uint8_t *at, const uint8_t *end, int *out_from)
 {
-	static const uint8_t head[] = { DW_BREG0 + ARCH_SP, 8, 0x80, 0, DW_LIT0 + 15, 0x1a };
-	static const uint8_t tail[] = { 0x2a, DW_LIT0 + 3, 0x24, 0x22 };
+	static const uint8_t head[] = {DW_BREG0 + ARCH_SP, 8, 0x80, 0, DW_LIT0 + 15, 0x1a};
+	static const uint8_t tail[] = {0x2a, DW_LIT0 + 3, 0x24, 0x22};
 
 	if (end - at != sizeof(head) + 1 + sizeof(tail) || memcmp(at, head, sizeof(head)) != 0 ||
 	    memcmp(at + sizeof(head) + 1, tail, sizeof(tail)) != 0)
@@ -76,8 +76,8 @@ static bool is_deref(const uint8_t *at, const uint8_t *end, struct eh_row *out_a
 
 /* Word offset at which the register of `slot` was saved; base: register that expressions must start
  * from, or ARCH_REGS when only offsets from the CFA will do. */
-static bool save_of(const struct eh_fde *fde, const struct eh_row *row, unsigned slot, unsigned base,
-		    int64_t *out_words)
+static bool save_of(const struct eh_fde *fde, const struct eh_row *row, unsigned slot,
+		    unsigned base, int64_t *out_words)
 {
 	int64_t offset = row->value[slot];
 
@@ -109,7 +109,7 @@ static uint64_t pack(enum rule_kind kind, int64_t cfa, int64_t bp, int64_t bx)
 
 uint64_t rule_from_row(const struct eh_fde *fde, const struct eh_row *row)
 {
-	struct eh_row as = { .cfa_offset = row->cfa_offset, .cfa_register = row->cfa_register };
+	struct eh_row as = {.cfa_offset = row->cfa_offset, .cfa_register = row->cfa_register};
 	unsigned base = ARCH_REGS;
 	enum rule_kind kind;
 	int64_t bp, bx;
@@ -156,9 +156,11 @@ void rule_put(uintptr_t pc, uint32_t generation, uint64_t rule)
 
 	rule |= (uint64_t)(generation >> 16) << 48;
 	/* The newer one goes first; the older one moves on. */
-	atomic_store_explicit(&set[1].check, atomic_load_explicit(&set[0].check, memory_order_relaxed),
+	atomic_store_explicit(&set[1].check,
+			      atomic_load_explicit(&set[0].check, memory_order_relaxed),
 			      memory_order_relaxed);
-	atomic_store_explicit(&set[1].rule, atomic_load_explicit(&set[0].rule, memory_order_relaxed),
+	atomic_store_explicit(&set[1].rule,
+			      atomic_load_explicit(&set[0].rule, memory_order_relaxed),
 			      memory_order_relaxed);
 	atomic_store_explicit(&set[0].check, key ^ rule, memory_order_relaxed);
 	atomic_store_explicit(&set[0].rule, rule, memory_order_relaxed);

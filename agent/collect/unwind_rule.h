@@ -2,10 +2,10 @@
 /*
  * What a walk must know of one program counter, in 8 bytes, and the cache of them.
  *
- * Design: an entry is (key ^ rule, rule). Readers and writers use plain relaxed loads and stores; an
- * entry of which one half is somebody else's yields no matching key, so torn reads detect themselves
- * and nobody ever waits. The key holds the PC and the low half of the module generation, the rule the
- * high half: after a dlclose nothing cached before it matches (hazard F3).
+ * Design: an entry is (key ^ rule, rule). Readers and writers use plain relaxed loads and stores;
+ * an entry of which one half is somebody else's yields no matching key, so torn reads detect
+ * themselves and nobody ever waits. The key holds the PC and the low half of the module generation,
+ * the rule the high half: after a dlclose nothing cached before it matches (hazard F3).
  *
  * Context: signal, hook, agent.
  */
@@ -22,14 +22,15 @@ enum rule_kind {
 	RULE_NONE,     /* not in the cache */
 	RULE_SP,       /* CFA = stack pointer + cfa */
 	RULE_BP,       /* CFA = base pointer + cfa */
-	RULE_DEREF_SP, /* CFA = word at (stack pointer + cfa) + add; saves relative to the register */
+	RULE_DEREF_SP, /* CFA = word at (stack pointer + cfa) + add; saves relative to the register
+			*/
 	RULE_DEREF_BP,
-	RULE_PLT,      /* CFA = stack pointer + 8, + 16 from byte `cfa` of a 16-byte entry on */
-	RULE_SIGNAL,   /* signal trampoline: all registers are in the kernel's frame */
-	RULE_ROOT,     /* the return address is undefined: nobody called this */
-	RULE_SLOW,     /* does not fit here: run the FDE again each time */
-	RULE_GAP,      /* in an object, but no usable table describes it */
-	RULE_GAP_CALL  /* the same, and a call instruction ends behind this byte */
+	RULE_PLT,     /* CFA = stack pointer + 8, + 16 from byte `cfa` of a 16-byte entry on */
+	RULE_SIGNAL,  /* signal trampoline: all registers are in the kernel's frame */
+	RULE_ROOT,    /* the return address is undefined: nobody called this */
+	RULE_SLOW,    /* does not fit here: run the FDE again each time */
+	RULE_GAP,     /* in an object, but no usable table describes it */
+	RULE_GAP_CALL /* the same, and a call instruction ends behind this byte */
 };
 
 /* Bits 0-3 kind; 4-13 and 14-23 where the base pointer and rbx were saved, in words relative to the

@@ -10,15 +10,15 @@
 #include "agent/base/sys.h"
 
 enum {
-	PAGE = 4096,		 /* the smallest; a larger real one only costs list entries */
-	PROBE_PAGES = 24,	 /* per call: the lists lie on a small stack */
-	PROBED_MAX = 16 << 20	 /* beyond this a probed stack ends */
+	PAGE = 4096,	      /* the smallest; a larger real one only costs list entries */
+	PROBE_PAGES = 24,     /* per call: the lists lie on a small stack */
+	PROBED_MAX = 16 << 20 /* beyond this a probed stack ends */
 };
 
 bool unwind_peek(uintptr_t at, void *out_bytes, size_t size)
 {
-	struct iovec local = { .iov_base = out_bytes, .iov_len = size };
-	struct iovec remote = { .iov_base = (void *)at, .iov_len = size };
+	struct iovec local = {.iov_base = out_bytes, .iov_len = size};
+	struct iovec remote = {.iov_base = (void *)at, .iov_len = size};
 
 	return sys_process_vm_readv(sys_getpid(), &local, 1, &remote, 1) == (long)size;
 }
@@ -28,7 +28,7 @@ static NOINLINE long probe_pages(uintptr_t from)
 {
 	struct iovec remote[PROBE_PAGES];
 	uint8_t bytes[PROBE_PAGES];
-	struct iovec local = { .iov_base = bytes, .iov_len = sizeof(bytes) };
+	struct iovec local = {.iov_base = bytes, .iov_len = sizeof(bytes)};
 
 	for (int i = 0; i < PROBE_PAGES; i++) {
 		remote[i].iov_base = (void *)from;

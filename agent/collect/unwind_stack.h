@@ -25,11 +25,13 @@ struct unwind_stack {
 
 enum unwind_stack_mode {
 	STACK_FIXED,  /* the bounds are the bounds */
-	STACK_PROBED, /* readable when asked; as the probe's list has an end, there may be more above */
+	STACK_PROBED, /* readable when asked; as the probe's list has an end, there may be more
+			 above */
 	STACK_CAREFUL /* every word is read by the kernel */
 };
 
-/* Readable words are those in [lo, hi); `copy` holds the bytes from lo on, NULL: read them in place. */
+/* Readable words are those in [lo, hi); `copy` holds the bytes from lo on, NULL: read them in
+ * place. */
 static inline void unwind_stack_fix(struct unwind_stack *stack, uintptr_t lo, uintptr_t hi,
 				    const void *copy)
 {

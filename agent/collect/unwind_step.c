@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The steps of a walk that are not the quick one: rows that do not fit 8 bytes, signal frames, rules
- * that are not cached yet. Kept out of the quick loop, so that its stack is not theirs.
+ * The steps of a walk that are not the quick one: rows that do not fit 8 bytes, signal frames,
+ * rules that are not cached yet. Kept out of the quick loop, so that its stack is not theirs.
  */
 #include <string.h>
 
@@ -109,7 +109,8 @@ enum unwind_step unwind_step_row(struct unwind_walk *walk, const struct eh_fde *
 		else
 			known &= ~(1u << reg);
 	}
-	/* Up, or not moved at the end of longjmp, where the new stack pointer is already in place. */
+	/* Up, or not moved at the end of longjmp, where the new stack pointer is already in place.
+	 */
 	if (value[ARCH_SLOT_SP] < regs->reg[ARCH_SP] + !walk->exact)
 		return unwind_stop(walk, UNWIND_LOOP);
 	if (row->how[ARCH_SLOT_PC] == EH_SAME)
@@ -138,8 +139,8 @@ void unwind_on_own_stack(struct unwind_walk *walk, uintptr_t sp)
 	uintptr_t here = (uintptr_t)__builtin_frame_address(0);
 	uintptr_t lo = sp - STACK_RED_ZONE;
 
-	/* The red zone is mapped where the kernel or a call has written below it since, or where it is
-	 * on the page of the stack pointer. */
+	/* The red zone is mapped where the kernel or a call has written below it since, or where it
+	 * is on the page of the stack pointer. */
 	if (!(here >= walk->thread_lo && here < lo) && lo < ALIGN_DOWN(sp, (uintptr_t)4096))
 		lo = ALIGN_DOWN(sp, (uintptr_t)4096);
 	unwind_stack_fix(&walk->stack, lo < walk->thread_lo || lo > sp ? walk->thread_lo : lo,
@@ -177,8 +178,9 @@ enum unwind_step unwind_step_signal(struct unwind_walk *walk)
 	walk->exact = true;
 	if (sp <= from || !unwind_stack_read(&walk->stack, ALIGN_UP(sp, (uintptr_t)8), &ignored))
 		if (!unwind_switch(walk, sp))
-			return unwind_stop(walk, walk->switches > UNWIND_SWITCHES_MAX ? UNWIND_LOOP
-										: UNWIND_BOUNDS);
+			return unwind_stop(walk, walk->switches > UNWIND_SWITCHES_MAX
+							 ? UNWIND_LOOP
+							 : UNWIND_BOUNDS);
 	return STEP_ON;
 }
 
@@ -187,7 +189,8 @@ static uint64_t rule_of_gap(uintptr_t at)
 {
 	uint8_t code[ARCH_SIGRETURN_BYTES];
 
-	/* A signal trampoline of a C library without tables is looked up as "return address - 1". */
+	/* A signal trampoline of a C library without tables is looked up as "return address - 1".
+	 */
 	if (unwind_peek(at + 1, code, sizeof(code)) && arch_is_sigreturn(code))
 		return RULE_SIGNAL;
 	if (unwind_peek(at + 1 - ARCH_CALL_BYTES, code, ARCH_CALL_BYTES) &&

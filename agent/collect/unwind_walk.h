@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One walk, for those who start it: unwind.c (live threads), unwind_remote.c (copies of stacks), tests.
+ * One walk, for those who start it: unwind.c (live threads), unwind_remote.c (copies of stacks),
+ * tests.
  *
  * Context of everything here: signal, hook, agent.
  */
@@ -29,7 +30,8 @@ struct unwind_walk {
 	struct unwind_regs regs;   /* of the frame at hand */
 	uint32_t n;
 	uint32_t generation;
-	uintptr_t cached; /* PCs below have cached rules: 2^48, or 0 while a module is being unloaded */
+	uintptr_t cached; /* PCs below have cached rules: 2^48, or 0 while a module is being
+			     unloaded */
 	enum unwind_end end;
 	uint8_t switches; /* times that the walk went to another stack */
 	bool exact;	  /* the PC is one to be executed next, not a return address */
@@ -78,8 +80,8 @@ static inline enum unwind_step unwind_stop(struct unwind_walk *walk, enum unwind
 	return STEP_END;
 }
 
-/* Reads a saved register. Below the stack pointer of interrupted code, where nothing may be readable,
- * the register was popped already and keeps its value. */
+/* Reads a saved register. Below the stack pointer of interrupted code, where nothing may be
+ * readable, the register was popped already and keeps its value. */
 static inline bool unwind_restore(struct unwind_walk *walk, uintptr_t at, uintptr_t *reg)
 {
 	return unwind_stack_read(&walk->stack, at, reg) ||

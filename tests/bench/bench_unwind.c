@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a stack walk costs: ours warm, ours with every rule missing from the cache, a frame pointer
- * walk, glibc's backtrace and libunwind's local and remote step, in one run over the same chain of 110
- * distinct functions. Then the stack that a handler needs, by painting an alternate stack.
+ * walk, glibc's backtrace and libunwind's local and remote step, in one run over the same chain of
+ * 110 distinct functions. Then the stack that a handler needs, by painting an alternate stack.
  * Nanoseconds of CPU time in the fastest of 25 batches, as other work on the machine only adds;
  * "ns/frame" is the slope between depths 5 and 100.
  */
@@ -53,24 +53,27 @@ static uint64_t now_ns(void)
 typedef void leaf_fn(void);
 static int enter(int depth, leaf_fn *leaf);
 
-#define FUNCTION(n)                                                                  \
-	static NOINLINE int f##n(int depth, leaf_fn *leaf)                           \
-	{                                                                            \
-		volatile char pad[1 + n % 7 * 24];                                   \
-		int result;                                                          \
-                                                                                     \
-		pad[0] = (char)depth;                                                \
-		result = enter(depth, leaf);                                         \
-		return result * n + pad[0];                                          \
+#define FUNCTION(n)                                                                                \
+	static NOINLINE int f##n(int depth, leaf_fn *leaf)                                         \
+	{                                                                                          \
+		volatile char pad[1 + n % 7 * 24];                                                 \
+		int result;                                                                        \
+                                                                                                   \
+		pad[0] = (char)depth;                                                              \
+		result = enter(depth, leaf);                                                       \
+		return result * n + pad[0];                                                        \
 	}
-#define TEN(n)                                                                                 \
-	FUNCTION(n##0) FUNCTION(n##1) FUNCTION(n##2) FUNCTION(n##3) FUNCTION(n##4)             \
-	FUNCTION(n##5) FUNCTION(n##6) FUNCTION(n##7) FUNCTION(n##8) FUNCTION(n##9)
-TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) TEN(11)
-#define NAMES(n) f##n##0, f##n##1, f##n##2, f##n##3, f##n##4, f##n##5, f##n##6, f##n##7, f##n##8, f##n##9
-static int (*const chain[FUNCTIONS])(int, leaf_fn *) = {
-	NAMES(1), NAMES(2), NAMES(3), NAMES(4), NAMES(5), NAMES(6),
-	NAMES(7), NAMES(8), NAMES(9), NAMES(10), NAMES(11),
+#define TEN(n)                                                                                     \
+	FUNCTION(n##0)                                                                             \
+	FUNCTION(n##1) FUNCTION(n##2) FUNCTION(n##3) FUNCTION(n##4) FUNCTION(n##5) FUNCTION(n##6)  \
+		FUNCTION(n##7) FUNCTION(n##8) FUNCTION(n##9)
+TEN(1)
+TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) TEN(11)
+#define NAMES(n)                                                                                   \
+	f##n##0, f##n##1, f##n##2, f##n##3, f##n##4, f##n##5, f##n##6, f##n##7, f##n##8, f##n##9
+	static int (*const chain[FUNCTIONS])(int, leaf_fn *) = {
+		NAMES(1), NAMES(2), NAMES(3), NAMES(4),	 NAMES(5),  NAMES(6),
+		NAMES(7), NAMES(8), NAMES(9), NAMES(10), NAMES(11),
 };
 
 static inline __attribute__((always_inline)) int enter(int depth, leaf_fn *leaf)
@@ -197,7 +200,7 @@ static WITH_FRAME_POINTER NOINLINE int framed(int depth)
 
 static void row(const char *name, void (*way)(void), unsigned walks, double *out_per_frame)
 {
-	static const int depths[] = { 5, 10, 20, 50, 100 };
+	static const int depths[] = {5, 10, 20, 50, 100};
 	double ns[5], frames[5];
 
 	for (int i = 0; i < 5; i++) {
@@ -212,8 +215,8 @@ static void row(const char *name, void (*way)(void), unsigned walks, double *out
 		frames[i] = one.frames;
 	}
 	*out_per_frame = (ns[4] - ns[0]) / (frames[4] - frames[0]);
-	printf("%-34s %8.0f %8.0f %8.0f %8.0f %8.0f %10.1f\n", name, ns[0], ns[1], ns[2], ns[3], ns[4],
-	       *out_per_frame);
+	printf("%-34s %8.0f %8.0f %8.0f %8.0f %8.0f %10.1f\n", name, ns[0], ns[1], ns[2], ns[3],
+	       ns[4], *out_per_frame);
 }
 
 /* ---- painted stack */
@@ -243,7 +246,7 @@ static void (*handler)(int, siginfo_t *, void *);
 
 static void raise_it(void)
 {
-	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction sa = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
 	sigaction(SIGUSR1, &sa, NULL);
 	raise(SIGUSR1);
@@ -268,7 +271,7 @@ int main(void)
 	size_t size;
 	double warm, miss, other;
 	long used[4], cold, again, unknown;
-	stack_t alternate = { .ss_sp = painted, .ss_size = sizeof(painted) };
+	stack_t alternate = {.ss_sp = painted, .ss_size = sizeof(painted)};
 
 	pthread_getattr_np(pthread_self(), &attr);
 	pthread_attr_getstack(&attr, &lo, &size);
@@ -276,8 +279,8 @@ int main(void)
 	self.hi = self.lo + size;
 	libc_backtrace = (int (*)(void **, int))dlsym(dlopen("libc.so.6", RTLD_NOW), "backtrace");
 	unwind_start();
-	printf("%-34s %8s %8s %8s %8s %8s %10s\n", "ns per walk, by depth", "5", "10", "20", "50", "100",
-	       "ns/frame");
+	printf("%-34s %8s %8s %8s %8s %8s %10s\n", "ns per walk, by depth", "5", "10", "20", "50",
+	       "100", "ns/frame");
 	row("ours, warm", ours, 400, &warm);
 	row("ours, every rule missing", ours_missing, 40, &miss);
 	row("frame pointers (same depths)", frame_pointers, 1000, &other);
@@ -288,16 +291,21 @@ int main(void)
 	/* One call site: each has a PC of its own, which would be missing once. */
 	for (int i = 0; i < 4; i++) {
 		self.generation += i != 2;
-		used[i] = stack_used(i == 0 ? handler_empty : i == 3 ? handler_unknown : handler_walk);
+		used[i] = stack_used(i == 0   ? handler_empty
+				     : i == 3 ? handler_unknown
+					      : handler_walk);
 	}
 	cold = used[1] - used[0];
 	again = used[2] - used[0];
 	unknown = used[3] - used[0];
-	printf("handler stack beyond the kernel's frame: every rule missing %ld, warm %ld, unknown bounds "
+	printf("handler stack beyond the kernel's frame: every rule missing %ld, warm %ld, unknown "
+	       "bounds "
 	       "%ld bytes\n",
 	       cold, again, unknown);
-	printf("targets: warm %.1f <= 12 ns/frame, miss %.1f <= 150 ns, stack %ld < 2048 bytes: %s\n", warm,
-	       miss, cold > unknown ? cold : unknown,
-	       warm <= 12 && miss <= 150 && cold < 2048 && unknown < 2048 ? "reached" : "NOT REACHED");
+	printf("targets: warm %.1f <= 12 ns/frame, miss %.1f <= 150 ns, stack %ld < 2048 bytes: "
+	       "%s\n",
+	       warm, miss, cold > unknown ? cold : unknown,
+	       warm <= 12 && miss <= 150 && cold < 2048 && unknown < 2048 ? "reached"
+									  : "NOT REACHED");
 	return 0;
 }

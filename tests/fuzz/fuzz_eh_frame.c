@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as unwind tables. Input: 4 bytes (distance of the PC from the table), 1 byte (mode), then
- *   mode even: a whole object that begins with its .eh_frame_hdr;
- *   mode odd:  call frame instructions alone; the byte after the mode says how many of them are the
- *              CIE's.
- * The bytes lie at the end of a heap block of just their size, so that the sanitizers see any read
- * beyond. Built with libFuzzer, or with replay.c, which runs files.
+ * Any bytes as unwind tables. Input: 4 bytes (distance of the PC from the table), 1 byte (mode),
+ * then mode even: a whole object that begins with its .eh_frame_hdr; mode odd:  call frame
+ * instructions alone; the byte after the mode says how many of them are the CIE's. The bytes lie at
+ * the end of a heap block of just their size, so that the sanitizers see any read beyond. Built
+ * with libFuzzer, or with replay.c, which runs files.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,7 +20,7 @@ enum { STACK_WORDS = 64, STACK_AT = 0x10000 };
 static void use_row(const struct eh_fde *fde, const struct eh_row *row, uintptr_t pc)
 {
 	static uintptr_t words[STACK_WORDS];
-	struct unwind_walk walk = { .generation = 1 };
+	struct unwind_walk walk = {.generation = 1};
 
 	rule_from_row(fde, row);
 	for (int i = 0; i < STACK_WORDS; i++)
@@ -40,7 +39,7 @@ static void use_row(const struct eh_fde *fde, const struct eh_row *row, uintptr_
 
 static void use_fde(const struct eh_fde *fde, uintptr_t pc)
 {
-	uintptr_t pcs[] = { fde->start, pc, fde->end - 1 };
+	uintptr_t pcs[] = {fde->start, pc, fde->end - 1};
 	struct eh_row row;
 
 	for (int i = 0; i < 3; i++)

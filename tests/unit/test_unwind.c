@@ -30,7 +30,7 @@ static struct {
 	uintptr_t lo, hi;
 	void *glibc[MAX];
 	int n_glibc;
-} got = { .max = MAX };
+} got = {.max = MAX};
 
 static void bounds(void)
 {
@@ -142,7 +142,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, void (*action)(int, siginfo_t *, void *), int flags)
 {
-	struct sigaction sa = { .sa_sigaction = action, .sa_flags = SA_SIGINFO | flags };
+	struct sigaction sa = {.sa_sigaction = action, .sa_flags = SA_SIGINFO | flags};
 
 	sigaction(sig, &sa, NULL);
 }
@@ -179,7 +179,6 @@ static void on_toggle(int sig, siginfo_t *info, void *context)
 {
 	((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] ^= TRAP_FLAG;
 }
-
 
 static void on_trap(int sig, siginfo_t *info, void *context)
 {
@@ -257,9 +256,9 @@ TEST(unwind_nested_handlers_on_alternate_stack)
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char here[16384];
 	stack_t stacks[] = {
-		{ .ss_sp = low, .ss_size = sizeof(low) },
-		{ .ss_sp = high, .ss_size = 16384 },
-		{ .ss_sp = here, .ss_size = sizeof(here) },
+		{.ss_sp = low, .ss_size = sizeof(low)},
+		{.ss_sp = high, .ss_size = 16384},
+		{.ss_sp = here, .ss_size = sizeof(here)},
 	};
 
 	bounds();
@@ -328,16 +327,16 @@ TEST(unwind_thread)
 }
 
 /* Code without tables. Each calls the function in rdi. */
-static const uint8_t with_frame[] = { 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x20,
-				      0xff, 0xd7, 0xc9, 0xc3 };
-static const uint8_t without_frame[] = { 0x48, 0x83, 0xec, 0x18, 0xff, 0xd7,
-					 0x48, 0x83, 0xc4, 0x18, 0xc3 };
-static const uint8_t leaf_traps[] = { 0xcc, 0xc3 };
+static const uint8_t with_frame[] = {0x55, 0x48, 0x89, 0xe5, 0x48, 0x83,
+				     0xec, 0x20, 0xff, 0xd7, 0xc9, 0xc3};
+static const uint8_t without_frame[] = {0x48, 0x83, 0xec, 0x18, 0xff, 0xd7,
+					0x48, 0x83, 0xc4, 0x18, 0xc3};
+static const uint8_t leaf_traps[] = {0xcc, 0xc3};
 
 static char *generated(const uint8_t *code, size_t size)
 {
-	char *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+			-1, 0);
 
 	memcpy(at + 64, code, size);
 	return at + 64;
@@ -384,6 +383,30 @@ TEST(unwind_generated_code)
 	CHECK_INT(got.end, UNWIND_ROOT);
 	CHECK_INT(got.pcs[0], leaf + 1);
 	CHECK_INT(FIND(call_generated), 1);
+}
+
+/* As optimizing compilers at run time make it: no base pointer, and on the stack what an earlier
+ * call left behind (rdx). */
+static const uint8_t with_decoy[] = {0x48, 0x83, 0xec, 0x48, 0x48, 0x89, 0x54, 0x24,
+				     0x08, 0xff, 0xd7, 0x48, 0x83, 0xc4, 0x48, 0xc3};
+
+TEST(unwind_generated_code_with_decoy)
+{
+	char *code = generated(with_decoy, sizeof(with_decoy));
+	void (*call)(char *, void (*)(void), uintptr_t) =
+		(void (*)(char *, void (*)(void), uintptr_t))call_generated;
+	uint32_t i;
+
+	bounds();
+	on_signal(SIGUSR1, handler, 0);
+	deep(3, kill_self);
+	i = FIND(deep);
+	CHECK(i != UINT32_MAX);
+	call(code, kill_self, got.pcs[i] + 1);
+	CHECK_INT(got.end, UNWIND_ROOT);
+	i = find((uintptr_t)code, (uintptr_t)code + sizeof(with_decoy));
+	CHECK(i != UINT32_MAX);
+	CHECK_INT(FIND(call_generated), i + 1);
 }
 
 static NOINLINE void call_null(void)

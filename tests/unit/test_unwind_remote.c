@@ -14,7 +14,7 @@
 #include "tests/unit/test.h"
 
 #define NOINLINE __attribute__((noinline))
-#define STAY() __asm__ volatile("" ::: "memory")
+#define STAY()	 __asm__ volatile("" ::: "memory")
 
 enum { MAX = 256, RED_ZONE = 128 };
 
@@ -78,7 +78,7 @@ static NOINLINE int deep(int n)
 
 static void on_signal(int sig, void (*action)(int, siginfo_t *, void *))
 {
-	struct sigaction sa = { .sa_sigaction = action, .sa_flags = SA_SIGINFO };
+	struct sigaction sa = {.sa_sigaction = action, .sa_flags = SA_SIGINFO};
 
 	sigaction(sig, &sa, NULL);
 }
@@ -196,11 +196,11 @@ static struct {
 	pthread_cond_t cond;
 	int how;
 	uintptr_t lo, hi;
-} sleeper = { .mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER };
+} sleeper = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
 
 static NOINLINE void sleep_in(int how)
 {
-	struct timespec day = { 86400, 0 };
+	struct timespec day = {86400, 0};
 
 	switch (how) {
 	case 0:
@@ -214,7 +214,8 @@ static NOINLINE void sleep_in(int how)
 		pthread_cond_wait(&sleeper.cond, &sleeper.mutex);
 		break;
 	case 3:
-		pthread_cond_timedwait(&sleeper.cond, &sleeper.mutex, &(struct timespec){ 1u << 31, 0 });
+		pthread_cond_timedwait(&sleeper.cond, &sleeper.mutex,
+				       &(struct timespec){1u << 31, 0});
 		break;
 	default:
 		pause();
@@ -267,7 +268,7 @@ TEST(remote_sleeping_thread)
 	sem_init(&sleeper.sem, 0, 0);
 	for (int round = 0; round < 10; round++) {
 		uintptr_t pc = 0, sp = 0, pcs[MAX];
-		struct timespec moment = { 0, 1000000 };
+		struct timespec moment = {0, 1000000};
 		enum unwind_end end;
 		pthread_t thread;
 		uint32_t n;

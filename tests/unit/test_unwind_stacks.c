@@ -21,7 +21,7 @@
 #include "tests/unit/test.h"
 
 #define NOINLINE __attribute__((noinline, aligned(64)))
-#define STAY() __asm__ volatile("" ::: "memory")
+#define STAY()	 __asm__ volatile("" ::: "memory")
 
 enum { MAX = 128 };
 
@@ -52,7 +52,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, void (*action)(int, siginfo_t *, void *), int flags)
 {
-	struct sigaction sa = { .sa_sigaction = action, .sa_flags = SA_SIGINFO | flags };
+	struct sigaction sa = {.sa_sigaction = action, .sa_flags = SA_SIGINFO | flags};
 
 	sigaction(sig, &sa, NULL);
 }
@@ -102,7 +102,7 @@ TEST(stacks_smallest_thread)
 TEST(stacks_alternate_of_8_kib)
 {
 	char *at = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	stack_t alternate = { .ss_sp = at + 4096, .ss_size = 8192 };
+	stack_t alternate = {.ss_sp = at + 4096, .ss_size = 8192};
 
 	mprotect(at, 4096, PROT_NONE);
 	CHECK_INT(sigaltstack(&alternate, NULL), 0);
@@ -126,8 +126,8 @@ static NOINLINE void in_coroutine(void)
 TEST(stacks_coroutines)
 {
 	static char alternate_stack[65536];
-	stack_t alternate = { .ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack) };
-	static const size_t sizes[] = { 2048, 4096, 8192, 16384 };
+	stack_t alternate = {.ss_sp = alternate_stack, .ss_size = sizeof(alternate_stack)};
+	static const size_t sizes[] = {2048, 4096, 8192, 16384};
 
 	unwind_start();
 	bounds();
@@ -135,7 +135,8 @@ TEST(stacks_coroutines)
 	on_signal(SIGUSR1, handler, SA_ONSTACK);
 	for (int i = 0; i < 4; i++) {
 		/* flush with the end of what is readable */
-		char *map = mmap(NULL, 6 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		char *map = mmap(NULL, 6 * 4096, PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		mprotect(map + 5 * 4096, 4096, PROT_NONE);
 		getcontext(&coroutine);
@@ -198,8 +199,8 @@ TEST(stacks_deep_recursion)
 TEST(stacks_cyclic_chain)
 {
 	static uintptr_t stack[64] __attribute__((aligned(16)));
-	char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-			  -1, 0);
+	char *code = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ucontext_t context;
 	uint32_t n;
 
@@ -211,7 +212,8 @@ TEST(stacks_cyclic_chain)
 	context.uc_mcontext.gregs[REG_RIP] = (greg_t)code + 50;
 	context.uc_mcontext.gregs[REG_RSP] = (greg_t)stack;
 	context.uc_mcontext.gregs[REG_RBP] = (greg_t)&stack[32];
-	n = unwind_context(&context, (uintptr_t)stack, (uintptr_t)(stack + 64), got.pcs, MAX, &got.end);
+	n = unwind_context(&context, (uintptr_t)stack, (uintptr_t)(stack + 64), got.pcs, MAX,
+			   &got.end);
 	CHECK(n >= 2 && n < 40);
 	CHECK_INT(got.end, UNWIND_NO_RULE);
 }
@@ -219,8 +221,15 @@ TEST(stacks_cyclic_chain)
 /* Stack pointers that lead nowhere. */
 TEST(stacks_wrong_stack_pointers)
 {
-	static const uintptr_t wrong[] = { 0, 1, 8, 4096, 0x7fffffffffff, 0x800000000000,
-					   UINTPTR_MAX, UINTPTR_MAX - 7, UINTPTR_MAX - 4096 };
+	static const uintptr_t wrong[] = {0,
+					  1,
+					  8,
+					  4096,
+					  0x7fffffffffff,
+					  0x800000000000,
+					  UINTPTR_MAX,
+					  UINTPTR_MAX - 7,
+					  UINTPTR_MAX - 4096};
 	ucontext_t context;
 
 	bounds();
@@ -229,7 +238,8 @@ TEST(stacks_wrong_stack_pointers)
 		context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)kill_self;
 		context.uc_mcontext.gregs[REG_RSP] = (greg_t)wrong[i];
 		context.uc_mcontext.gregs[REG_RBP] = (greg_t)wrong[i];
-		/* above the top of the address space the sum wraps: then it is the order that is wrong */
+		/* above the top of the address space the sum wraps: then it is the order that is
+		 * wrong */
 		CHECK_INT(unwind_context(&context, got.lo, got.hi, got.pcs, MAX, &got.end), 1);
 		CHECK(got.end == UNWIND_BOUNDS || got.end == UNWIND_LOOP);
 		CHECK_INT(unwind_context(&context, 0, 0, got.pcs, MAX, &got.end), 1);
@@ -239,12 +249,12 @@ TEST(stacks_wrong_stack_pointers)
 
 /* ---- no system call on a known stack; refused ones are survived */
 
-#define REFUSE(nr, action)                                                              \
+#define REFUSE(nr, action)                                                                         \
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, action)
 
 static void filter(struct sock_filter *rows, unsigned short n)
 {
-	struct sock_fprog program = { .len = n, .filter = rows };
+	struct sock_fprog program = {.len = n, .filter = rows};
 
 	CHECK_INT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
@@ -301,7 +311,8 @@ TEST(stacks_probe_refused)
 /* The red zone of interrupted code is readable where it is mapped, and not asked for where not. */
 TEST(stacks_red_zone_below_an_unmapped_page)
 {
-	char *map = mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *map =
+		mmap(NULL, 4 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ucontext_t context;
 
 	mprotect(map, 4096, PROT_NONE);

@@ -49,7 +49,8 @@ static uintptr_t word_at(uintptr_t at)
 	return 0x600000000000u + (x >> 32 << 3);
 }
 
-/* Some leaf functions take 2 or 4 bytes of stack: their CFA is aligned when the stack pointer is not. */
+/* Some leaf functions take 2 or 4 bytes of stack: their CFA is aligned when the stack pointer is
+ * not. */
 static unsigned skew;
 
 static uintptr_t register_value(unsigned reg)
@@ -93,7 +94,8 @@ int _dl_find_object(void *address, struct dl_find_object *out)
 
 /* ---- libunwind's side */
 
-static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *pi, int need, void *arg)
+static int find_proc_info(unw_addr_space_t as, unw_word_t ip, unw_proc_info_t *pi, int need,
+			  void *arg)
 {
 	unw_dyn_info_t di = {
 		.format = UNW_INFO_FORMAT_REMOTE_TABLE,
@@ -124,7 +126,8 @@ static int access_mem(unw_addr_space_t as, unw_word_t at, unw_word_t *value, int
 	return 0;
 }
 
-static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *value, int write, void *arg)
+static int access_reg(unw_addr_space_t as, unw_regnum_t reg, unw_word_t *value, int write,
+		      void *arg)
 {
 	if (write || reg < 0 || reg > UNW_X86_64_RIP)
 		return -UNW_EBADREG;
@@ -147,16 +150,18 @@ static int no_resume(unw_addr_space_t as, unw_cursor_t *c, void *arg)
 	return -UNW_EINVAL;
 }
 
-static int no_name(unw_addr_space_t as, unw_word_t at, char *buf, size_t size, unw_word_t *off, void *arg)
+static int no_name(unw_addr_space_t as, unw_word_t at, char *buf, size_t size, unw_word_t *off,
+		   void *arg)
 {
 	return -UNW_ENOINFO;
 }
 
 /* ---- comparison */
 
-static const unsigned compared[] = { 16, 7, 6, 3, 12, 13, 14, 15 };
+static const unsigned compared[] = {16, 7, 6, 3, 12, 13, 14, 15};
 
-static void difference(uintptr_t pc, const char *what, unsigned reg, uintptr_t ours, uintptr_t theirs)
+static void difference(uintptr_t pc, const char *what, unsigned reg, uintptr_t ours,
+		       uintptr_t theirs)
 {
 	if (count.different++ < 20)
 		printf("DIFFERENT %s+%#lx: %s %u: ours %#lx, libunwind's %#lx\n", file.path,
@@ -217,8 +222,8 @@ static void compare(unw_cursor_t *cursor, int theirs, const struct unwind_walk *
 
 		if (UNW_OBJ(get_reg)(cursor, (int)reg, &value) < 0)
 			continue;
-		/* longjmp and setcontext say where the stack pointer is; libunwind takes the CFA for it
-		 * all the same. */
+		/* longjmp and setcontext say where the stack pointer is; libunwind takes the CFA
+		 * for it all the same. */
 		if (reg == ARCH_SP && has_sp_rule(pc) && value != walk->regs.reg[reg]) {
 			count.sp_rule += !full;
 			continue;
@@ -302,24 +307,39 @@ static void rows_of(unw_addr_space_t as, const uint8_t *at, const uint8_t *end, 
 				step = *(const uint32_t *)at;
 				at += 4;
 				break;
-			case 0x05: case 0x09: case 0x0c: case 0x11: case 0x12: case 0x14: case 0x15:
+			case 0x05:
+			case 0x09:
+			case 0x0c:
+			case 0x11:
+			case 0x12:
+			case 0x14:
+			case 0x15:
 			case 0x2f:
 				uleb(&at);
 				uleb(&at);
 				break;
-			case 0x06: case 0x07: case 0x08: case 0x0d: case 0x0e: case 0x13: case 0x2e:
+			case 0x06:
+			case 0x07:
+			case 0x08:
+			case 0x0d:
+			case 0x0e:
+			case 0x13:
+			case 0x2e:
 				uleb(&at);
 				break;
 			case 0x0f:
 				size = uleb(&at);
 				at += size;
 				break;
-			case 0x10: case 0x16:
+			case 0x10:
+			case 0x16:
 				uleb(&at);
 				size = uleb(&at);
 				at += size;
 				break;
-			case 0x00: case 0x0a: case 0x0b:
+			case 0x00:
+			case 0x0a:
+			case 0x0b:
 				break;
 			default:
 				printf("%s: unknown instruction %#x\n", file.path, op);
@@ -359,7 +379,7 @@ static void one_fde(unw_addr_space_t as, const uint8_t *at, const uint8_t *end, 
 	uint64_t align = uleb(&c);
 	uint8_t encoding = 0;
 	uintptr_t pc, pc_end;
-	struct eh_object object = { file.start, file.end, (const uint8_t *)file.hdr };
+	struct eh_object object = {file.start, file.end, (const uint8_t *)file.hdr};
 	struct eh_fde fde;
 
 	uleb(&c); /* data alignment: the size is the same for signed numbers */
@@ -387,7 +407,8 @@ static void one_fde(unw_addr_space_t as, const uint8_t *at, const uint8_t *end, 
 		return;
 	}
 	if (eh_find(&object, pc, &fde) != EH_OK || fde.start != pc) {
-		count.no_table++; /* a second description of the same code: the table has the other */
+		count.no_table++; /* a second description of the same code: the table has the other
+				   */
 		return;
 	}
 	count.fdes++;
@@ -459,10 +480,14 @@ static bool map_file(const char *path)
 int main(int argc, char **argv)
 {
 	unw_accessors_t accessors = {
-		.find_proc_info = find_proc_info, .put_unwind_info = put_unwind_info,
-		.get_dyn_info_list_addr = no_list, .access_mem = access_mem,
-		.access_reg = access_reg,	  .access_fpreg = access_fpreg,
-		.resume = no_resume,		  .get_proc_name = no_name,
+		.find_proc_info = find_proc_info,
+		.put_unwind_info = put_unwind_info,
+		.get_dyn_info_list_addr = no_list,
+		.access_mem = access_mem,
+		.access_reg = access_reg,
+		.access_fpreg = access_fpreg,
+		.resume = no_resume,
+		.get_proc_name = no_name,
 	};
 	unw_addr_space_t as = UNW_OBJ(create_addr_space)(&accessors, 0);
 
@@ -480,12 +505,14 @@ int main(int argc, char **argv)
 		memset(rule_cache, 0, sizeof(rule_cache));
 		munmap((void *)file.start, file.end - file.start);
 	}
-	printf("files %lu, functions %lu, rows %lu, differences %lu\n", count.files, count.fdes, count.rows,
-	       count.different);
+	printf("files %lu, functions %lu, rows %lu, differences %lu\n", count.files, count.fdes,
+	       count.rows, count.different);
 	printf("rows by rule: quick %lu, slow %lu, root %lu, signal %lu\n", count.quick, count.slow,
 	       count.root, count.signal);
-	printf("not compared: functions without entry in the search table %lu, of no size %lu; rows that "
-	       "libunwind refuses %lu, that both refuse %lu; stack pointers with a rule of their own "
+	printf("not compared: functions without entry in the search table %lu, of no size %lu; "
+	       "rows that "
+	       "libunwind refuses %lu, that both refuse %lu; stack pointers with a rule of their "
+	       "own "
 	       "%lu\n",
 	       count.no_table, count.empty, count.they_fail, count.both_fail, count.sp_rule);
 	return count.different != 0 || count.rows == 0;

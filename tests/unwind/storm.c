@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stack walks where they hurt: in signal handlers, at 4,000 a second of CPU time in each thread, and in
- * an allocator-like hook, while other threads load and unload libraries, hold the loader's lock in slow
- * and allocating callbacks, throw exceptions, come and go, and fork. A watchdog wants progress from every
- * worker. Two libraries take turns at one address; no walk may take one for the other.
- * usage: storm SECONDS [KIND...]   kinds: dl iterate throw threads fork
+ * Stack walks where they hurt: in signal handlers, at 4,000 a second of CPU time in each thread,
+ * and in an allocator-like hook, while other threads load and unload libraries, hold the loader's
+ * lock in slow and allocating callbacks, throw exceptions, come and go, and fork. A watchdog wants
+ * progress from every worker. Two libraries take turns at one address; no walk may take one for the
+ * other. usage: storm SECONDS [KIND...]   kinds: dl iterate throw threads fork
  */
 #include <dlfcn.h>
 #include <link.h>
@@ -28,7 +28,8 @@ unsigned long throw_some(unsigned long n);
 enum { HZ = 4000, MAX = 128, STUCK_S = 20 };
 
 static struct {
-	_Atomic uint64_t samples, complete, hooks, hooks_complete, swaps, same_place, forks, threads;
+	_Atomic uint64_t samples, complete, hooks, hooks_complete, swaps, same_place, forks,
+		threads;
 	_Atomic uint64_t ends[UNWIND_ENDS];
 	_Atomic bool stop;
 	char swap_a[4096], swap_b[4096];
@@ -79,8 +80,8 @@ static __attribute__((noinline)) void *hooked_malloc(size_t size)
 
 static void sample_me(void)
 {
-	struct itimerspec every = { { 0, 1000000000 / HZ }, { 0, 1000000000 / HZ } };
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF };
+	struct itimerspec every = {{0, 1000000000 / HZ}, {0, 1000000000 / HZ}};
+	struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGPROF};
 	pthread_attr_t attr;
 	void *lo;
 	size_t size;
@@ -140,8 +141,9 @@ static void once_dl(struct worker *w)
 	for (int i = 0; i < 2; i++) {
 		void *handle = dlopen(i ? self.swap_b : self.swap_a, RTLD_NOW | RTLD_LOCAL);
 		int (*call)(int (*)(void *), void *) =
-			handle ? (int (*)(int (*)(void *), void *))dlsym(handle, "swap_call") : NULL;
-		struct in_library in = { .worker = w };
+			handle ? (int (*)(int (*)(void *), void *))dlsym(handle, "swap_call")
+			       : NULL;
+		struct in_library in = {.worker = w};
 
 		if (!call)
 			fail(dlerror(), "dlopen");
@@ -223,9 +225,9 @@ static void once_fork(struct worker *w)
 }
 
 static struct worker workers[] = {
-	{ .name = "dl", .once = once_dl },	     { .name = "iterate", .once = once_iterate },
-	{ .name = "throw", .once = once_throw },     { .name = "threads", .once = once_threads },
-	{ .name = "fork", .once = once_fork },
+	{.name = "dl", .once = once_dl},       {.name = "iterate", .once = once_iterate},
+	{.name = "throw", .once = once_throw}, {.name = "threads", .once = once_threads},
+	{.name = "fork", .once = once_fork},
 };
 enum { WORKERS = sizeof(workers) / sizeof(workers[0]) };
 
@@ -252,8 +254,8 @@ static bool wanted(const struct worker *w, int argc, char **argv)
 
 static void watch(int seconds, bool *const on)
 {
-	uint64_t last[WORKERS] = { 0 };
-	int stuck[WORKERS] = { 0 };
+	uint64_t last[WORKERS] = {0};
+	int stuck[WORKERS] = {0};
 
 	while (seconds--) {
 		sleep(1);
@@ -270,7 +272,7 @@ static void watch(int seconds, bool *const on)
 
 int main(int argc, char **argv)
 {
-	struct sigaction sa = { .sa_sigaction = on_sample, .sa_flags = SA_SIGINFO | SA_RESTART };
+	struct sigaction sa = {.sa_sigaction = on_sample, .sa_flags = SA_SIGINFO | SA_RESTART};
 	int seconds = argc > 1 ? atoi(argv[1]) : 5;
 	char *slash = strrchr(argv[0], '/');
 	int dir = slash ? (int)(slash - argv[0]) : 0;
@@ -294,16 +296,19 @@ int main(int argc, char **argv)
 			pthread_join(workers[i].thread, NULL);
 	share = self.samples ? 100.0 * (double)self.complete / (double)self.samples : 0;
 	share_hooks = self.hooks ? 100.0 * (double)self.hooks_complete / (double)self.hooks : 100;
-	printf("storm: %lu samples, %.3f %% complete; %lu walks in hooks, %.3f %% complete; %lu libraries "
+	printf("storm: %lu samples, %.3f %% complete; %lu walks in hooks, %.3f %% complete; %lu "
+	       "libraries "
 	       "(%lu where the other was), %lu threads, %lu forks\n",
-	       self.samples, share, self.hooks, share_hooks, self.swaps, self.same_place, self.threads,
-	       self.forks);
+	       self.samples, share, self.hooks, share_hooks, self.swaps, self.same_place,
+	       self.threads, self.forks);
 	for (int e = 0; e < UNWIND_ENDS; e++)
 		if (self.ends[e])
-			printf("storm: %s %lu\n", unwind_end_name((enum unwind_end)e), self.ends[e]);
+			printf("storm: %s %lu\n", unwind_end_name((enum unwind_end)e),
+			       self.ends[e]);
 	if (on[0] && self.same_place == 0)
 		fail("the libraries never shared an address", "dl");
-	/* The kernel's tick limits CPU timers to 100 or 250 a second of CPU time, on a quiet machine. */
+	/* The kernel's tick limits CPU timers to 100 or 250 a second of CPU time, on a quiet
+	 * machine. */
 	if (clock() / CLOCKS_PER_SEC > (clock_t)self.samples / 50)
 		fail("too few for the CPU time used", "samples");
 	if (self.samples - self.complete > self.samples / 200 + 1 ||

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random registers and random stacks, millions of them: no walk may crash, read outside its image or
- * run on for ever. Built with the address and undefined-behaviour sanitizers, which see every read of
- * the image (a block of the heap, or of a page between unreadable ones); the stack words are chosen so that walks get far: return
- * addresses of real code, addresses inside the image, small numbers, noise.
- * usage: walks NUMBER [SEED]
+ * Random registers and random stacks, millions of them: no walk may crash, read outside its image
+ * or run on for ever. Built with the address and undefined-behaviour sanitizers, which see every
+ * read of the image (a block of the heap, or of a page between unreadable ones); the stack words
+ * are chosen so that walks get far: return addresses of real code, addresses inside the image,
+ * small numbers, noise. usage: walks NUMBER [SEED]
  */
 #include <dlfcn.h>
 #include <elf.h>
@@ -74,7 +74,7 @@ static uintptr_t value(uintptr_t base, size_t words)
 	case 1:
 		return below(4096);
 	case 2:
-		return (uintptr_t)-(intptr_t)below(4096);
+		return (uintptr_t) - (intptr_t)below(4096);
 	case 3: {
 		unsigned t = (unsigned)below(n_texts);
 
@@ -91,14 +91,15 @@ static uintptr_t value(uintptr_t base, size_t words)
 	}
 }
 
-/* For live walks the block lies against an end of the readable page, as its neighbours may be read on
- * a stack whose extent had to be probed. */
+/* For live walks the block lies against an end of the readable page, as its neighbours may be read
+ * on a stack whose extent had to be probed. */
 static uintptr_t *live_image(size_t words)
 {
 	static uintptr_t pages;
 
 	if (!pages) {
-		pages = (uintptr_t)mmap(NULL, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		pages = (uintptr_t)mmap(NULL, 3 * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+					0);
 		mprotect((void *)(pages + 4096), 4096, PROT_READ | PROT_WRITE);
 	}
 	return (uintptr_t *)(below(2) ? pages + 4096 : pages + 8192 - words * 8);
@@ -120,14 +121,17 @@ static void one(uint64_t i)
 	pcs[max] = 0x5a5a;
 	if (i % 4) {
 		struct unwind_snapshot snapshot = {
-			.stack_base = base, .stack = image, .stack_size = words * 8,
+			.stack_base = base,
+			.stack = image,
+			.stack_size = words * 8,
 		};
 
 		for (int r = 0; r < ARCH_REGS; r++)
 			snapshot.regs.reg[r] = value(base, words);
 		if (below(4))
 			snapshot.regs.reg[ARCH_PC] = calls[below(n_calls)];
-		snapshot.regs.reg[ARCH_SP] = base + 8 * below(words) + (below(8) == 0 ? below(8) : 0);
+		snapshot.regs.reg[ARCH_SP] =
+			base + 8 * below(words) + (below(8) == 0 ? below(8) : 0);
 		snapshot.regs.known =
 			(uint32_t)(below(4) ? ARCH_KNOWN_ALL : draw() & ARCH_KNOWN_ALL) |
 			1u << ARCH_PC | 1u << ARCH_SP;
@@ -144,8 +148,10 @@ static void one(uint64_t i)
 			context.uc_mcontext.gregs[REG_RIP] = (greg_t)calls[below(n_calls)];
 		/* Mostly on the stack that it should be on; else on one that must be probed. */
 		if (below(64))
-			context.uc_mcontext.gregs[REG_RSP] = (greg_t)((uintptr_t)image + 8 * below(words));
-		n = unwind_context(&context, (uintptr_t)image, (uintptr_t)(image + words), pcs, max, &end);
+			context.uc_mcontext.gregs[REG_RSP] =
+				(greg_t)((uintptr_t)image + 8 * below(words));
+		n = unwind_context(&context, (uintptr_t)image, (uintptr_t)(image + words), pcs, max,
+				   &end);
 	}
 	if (n > max || pcs[max] != 0x5a5a || (unsigned)end >= UNWIND_ENDS) {
 		printf("walk %lu: %u of %u frames, end %d\n", i, n, max, end);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the unwinder must know of x86-64: DWARF register numbers (System V psABI, figure 3.36), where
- * the kernel puts registers in a signal frame, how to capture them, and what a call looks like.
+ * What the unwinder must know of x86-64: DWARF register numbers (System V psABI, figure 3.36),
+ * where the kernel puts registers in a signal frame, how to capture them, and what a call looks
+ * like.
  */
 #ifndef ARCH_UNWIND_REGS_H
 #define ARCH_UNWIND_REGS_H
@@ -46,7 +47,7 @@ static const uint8_t arch_slot[ARCH_REGS] = {
 	[15] = ARCH_SLOT_R15,	     [16] = ARCH_SLOT_PC,
 };
 /* The inverse, without ARCH_SLOT_OTHER. */
-static const uint8_t arch_slot_reg[ARCH_SLOT_OTHER] = { 3, 6, 7, 12, 13, 14, 15, 16 };
+static const uint8_t arch_slot_reg[ARCH_SLOT_OTHER] = {3, 6, 7, 12, 13, 14, 15, 16};
 
 /* r12-r15: preserved by calls, but not followed by the 8-byte rules. */
 enum { ARCH_KNOWN_ALL = (1u << ARCH_REGS) - 1, ARCH_KNOWN_LOST = 0xf000u };
@@ -88,16 +89,15 @@ enum { ARCH_KNOWN_CAPTURED = 1u << 3 | 1u << 6 | 1u << 7 | 0xf000u | 1u << 16 };
 /* Longest call instruction of interest. */
 enum { ARCH_CALL_BYTES = 7 };
 
-/* Whether a call instruction ends where `at` begins; reads the ARCH_CALL_BYTES bytes before it.
- * e8 rel32, and ff /2 with every form of its operand (Intel SDM, volume 2, CALL). */
-static inline bool arch_after_call(const uint8_t *at)
+/* Whether a call through a register or memory ends where `at` begins: ff /2 with every form of its
+ * operand (Intel SDM, volume 2, CALL). Reads the ARCH_CALL_BYTES bytes before it. */
+static inline bool arch_after_indirect_call(const uint8_t *at)
 {
 	uint8_t m;
 
-	if (at[-5] == 0xe8)
-		return true;
 	m = at[-1];
-	if (at[-2] == 0xff && ((m & 0xf8) == 0xd0 || ((m & 0xf8) == 0x10 && m != 0x14 && m != 0x15)))
+	if (at[-2] == 0xff &&
+	    ((m & 0xf8) == 0xd0 || ((m & 0xf8) == 0x10 && m != 0x14 && m != 0x15)))
 		return true;
 	m = at[-2];
 	if (at[-3] == 0xff && (((m & 0xf8) == 0x50 && m != 0x54) || m == 0x14))
@@ -109,6 +109,12 @@ static inline bool arch_after_call(const uint8_t *at)
 		return true;
 	m = at[-6];
 	return at[-7] == 0xff && (m == 0x94 || (m == 0x14 && (at[-5] & 7) == 5));
+}
+
+/* The same for any call. */
+static inline bool arch_after_call(const uint8_t *at)
+{
+	return at[-5] == 0xe8 || arch_after_indirect_call(at);
 }
 
 /* What the call instruction that ends at `at` (address pc) calls: its target, or the address of the
@@ -126,8 +132,8 @@ static inline void arch_call_target(const uint8_t *at, uintptr_t pc, uintptr_t *
 		*out_slot = pc + (uintptr_t)(intptr_t)distance;
 }
 
-/* A stub that jumps through a word of memory, as procedure linkage tables consist of: the address of
- * that word; 0 for other code. `code` are the bytes at address pc. */
+/* A stub that jumps through a word of memory, as procedure linkage tables consist of: the address
+ * of that word; 0 for other code. `code` are the bytes at address pc. */
 enum { ARCH_STUB_BYTES = 11 };
 static inline uintptr_t arch_stub_slot(const uint8_t code[ARCH_STUB_BYTES], uintptr_t pc)
 {
