@@ -46,6 +46,39 @@ static uint64_t number(const char **at)
 	return n;
 }
 
+/* The parent of a process by the kernel's word; 0 when it cannot be read. */
+static int parent_of(int pid)
+{
+	char path[64], stat[1024];
+	const char *at;
+	long n;
+
+	fmt_buf(path, sizeof(path), "/proc/%d/stat", pid);
+	n = sys_read_file(path, stat, sizeof(stat) - 1);
+	if (n <= 0)
+		return 0;
+	stat[n] = '\0';
+	at = strrchr(stat, ')');
+	if (!at || strlen(at) < 5)
+		return 0;
+	at += 4; /* ") S " */
+	return (int)number(&at);
+}
+
+/* A descendant of ours, or of the process that forked us: a server's worker may have given up root, so
+ * its user id does not tell that it is one of us, but nobody else can be born into the family. */
+static bool is_relative(int pid)
+{
+	int own_parent = sys_getppid();
+
+	for (int steps = 0; pid > 1 && steps < 32; steps++) {
+		pid = parent_of(pid);
+		if (pid == sys_getpid() || (pid == own_parent && pid > 1))
+			return true;
+	}
+	return false;
+}
+
 /* Fields 14 and 15 of /proc/PID/stat, behind the last ')', in ticks of 10 ms (USER_HZ). */
 static void describe(struct child *c)
 {
@@ -116,7 +149,7 @@ void serve_child(struct exchange *x, const char *rest)
 	fmt_buf(target, sizeof(target), "/debug/pprof/%s%s%.*s", at + 1,
 		x->request.query.at ? "?" : "", (int)x->request.query.size,
 		x->request.query.at ? x->request.query.at : "");
-	err = exchange_forward(x, name, target);
+	err = exchange_forward(x, name, target, is_relative((int)pid) ? (int)pid : 0);
 	if (err)
 		reply_error(x, 502, "This child does not answer: it has ended, or it is not one of "
 				    "this program's processes");

@@ -140,8 +140,7 @@ static void write_port_file(void)
 
 static bool may_hold_port(void)
 {
-	return process_is_server() || process_is_orphan() || strstr(options->addr, "%p") ||
-	       strchr(options->addr, '-') || strstr(options->addr, ":0");
+	return process_is_server() || process_is_orphan() || strstr(options->addr, "%p");
 }
 
 /* A worker tries for the port again and again: its holder may end. Else it answers on its own

@@ -157,7 +157,8 @@ static bool claim(struct thread *t, uint32_t session)
 	return atomic_compare_exchange_strong(&t->timer.account, &none, (uint64_t)session << 32);
 }
 
-static void arm(struct thread *t, uint32_t session)
+/* born: the thread is new and its whole CPU time counts, else what it uses from now on. */
+static void arm(struct thread *t, uint32_t session, bool born)
 {
 	int tid = atomic_load(&t->tid);
 	uint64_t cpu_ns;
@@ -165,7 +166,7 @@ static void arm(struct thread *t, uint32_t session)
 	if (!claim(t, session))
 		return;
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
-	cpu_ns = sys_clock_ns(sys_thread_cpu_clock(tid));
+	cpu_ns = born ? 0 : sys_clock_ns(sys_thread_cpu_clock(tid));
 	if (make_timer(t, tid, cpu_ns)) {
 		atomic_store(&t->refused, false);
 		return;
@@ -194,7 +195,7 @@ void cpu_thread_begin(struct thread *t)
 	/* a thread that blocks the signal is looked at again by cpu_tend */
 	if (own_mask() >> (atomic_load(&self.sig) - 1) & 1)
 		return;
-	arm(t, session);
+	arm(t, session, true);
 	/* the session may have ended, and its end may have missed us, in between */
 	if (atomic_load(&self.active) != session)
 		settle(t, session, 0);
@@ -272,7 +273,7 @@ static void look_at(struct thread *t, uint32_t session, int sig)
 
 	atomic_store(&t->blocked, now_blocked);
 	if (!now_blocked)
-		arm(t, session);
+		arm(t, session, false);
 	if (atomic_load(&t->timer.account))
 		return;
 	self.blocked += now_blocked;

@@ -81,12 +81,14 @@ bool reply_full(struct exchange *exchange);
  * called. NULL when there is none. */
 const char *exchange_body(const struct exchange *exchange, size_t *out_size);
 
-/* Answers by asking the agent of another process of the same user (or root), which listens on the
+/* Answers by asking the agent of another process of the same user or root, or of the process
+ * trusted_pid (0: none) whatever its user, which listens on the
  * abstract unix socket `name` (without '@'): sends it this request with `target` (path and query,
  * encoded) in place of its own, and relays status, type, file name, X-Go-Pprof and body. Becomes a
  * job; errors become 502 or 504. Returns 0, or -errno when nothing was started: then the handler
  * still has to reply. */
-int exchange_forward(struct exchange *exchange, const char *name, const char *target);
+int exchange_forward(struct exchange *exchange, const char *name, const char *target,
+		     int trusted_pid);
 
 struct server_config {
 	const char *address; /* PPROF_ADDR: forms in agent/http/address.h; NULL: 127.0.0.1:6060 */

@@ -151,7 +151,7 @@ static void forward(struct exchange *x, const char *rest)
 	if (x->request.query.at)
 		fmt_buf(target + n, sizeof(target) - n, "?%.*s", (int)x->request.query.size,
 			x->request.query.at);
-	if (exchange_forward(x, name, target) != 0)
+	if (exchange_forward(x, name, target, 0) != 0)
 		reply_error(x, 502, "no such process");
 }
 
