@@ -27,13 +27,11 @@ struct printing {
 
 static bool append(struct demangle_text *out, const char *text, size_t len)
 {
-	if (!len && out->text) /* libiberty passes NULL for an empty piece */
-		return true;
 	if (out->no_memory || !grow_room(&out->text, &out->room, out->len + len + 1, 1)) {
 		out->no_memory = true;
 		return false;
 	}
-	if (len)
+	if (len) /* libiberty passes NULL for an empty piece */
 		memcpy(out->text + out->len, text, len);
 	out->len += len;
 	out->text[out->len] = '\0';
