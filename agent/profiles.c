@@ -5,7 +5,6 @@
 
 #include "agent/base/attr.h"
 #include "agent/base/sink.h"
-#include "agent/base/stats.h"
 #include "agent/collect/threads.h"
 #include "agent/contention.h"
 #include "agent/heap.h"
@@ -246,16 +245,12 @@ void profiles_route(struct exchange *x)
 	const char *name = under_prefix(x->request.path);
 	const struct profile *profile;
 
-	stat_add(STAT_HTTP_REQUESTS, 1);
 	if (!strcmp(x->request.path, PREFIX)) {
-		reply_begin(x, 301, "text/html; charset=utf-8", NULL);
-		reply_header(x, "Location: " PREFIX "/");
-		sink_text(&x->body, "<a href=\"" PREFIX "/\">Moved Permanently</a>.\n\n");
+		reply_redirect(x, PREFIX "/");
 		return;
 	}
 	if (!name) {
-		reply_begin(x, 404, "text/plain; charset=utf-8", NULL);
-		sink_text(&x->body, "404 page not found\n");
+		reply_plain(x, 404, "404 page not found");
 		return;
 	}
 	if (!strncmp(name, "child/", 6)) {

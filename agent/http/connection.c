@@ -200,6 +200,7 @@ static void go_on(struct connection *c, uint64_t now_ns)
 		drop_job(c);
 		stat_add(STAT_HTTP_BUSY, 1);
 		reply_error(&c->exchange, 503, "the agent serves too many requests now: try again");
+		reply_header(&c->exchange, "Retry-After: 1");
 	}
 	if (!c->exchange.step) {
 		finish(c, now_ns);

@@ -36,7 +36,7 @@ static bool is_token(char c)
 {
 	if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c))
 		return true;
-	return c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+	return memchr("!#$%&'*+-.^_`|~", c, 15) != NULL;
 }
 
 static char lower(char c)
@@ -138,7 +138,7 @@ static bool valid_host(struct text host)
 	for (size_t i = 0; i < host.size; i++) {
 		char c = lower(host.at[i]);
 
-		if (!(c >= 'a' && c <= 'z') && !is_digit(c) && (c == '\0' || !strchr(".-_~:[]", c)))
+		if (!(c >= 'a' && c <= 'z') && !is_digit(c) && !memchr(".-_~:[]", c, 7))
 			return false;
 	}
 	return true;

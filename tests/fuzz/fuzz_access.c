@@ -13,7 +13,7 @@ enum { TOKEN, HOSTS, HOST, ORIGIN, SITE, AUTHORIZATION, LINES };
 
 static struct text text_of(char *s)
 {
-	return s ? (struct text){ exact_copy(s, strlen(s)), strlen(s) } : (struct text){ 0 };
+	return s ? (struct text){exact_copy(s, strlen(s)), strlen(s)} : (struct text){0};
 }
 
 /* Host without its port, by another way: cut at the last ':' behind any ']'. */
@@ -69,9 +69,9 @@ static void judge(const struct access_rules *rules, char **line, enum access got
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *all = calloc(1, size + 1), *at = all, *line[LINES] = { 0 };
-	struct access_rules rules = { 0 };
-	struct request r = { 0 };
+	char *all = calloc(1, size + 1), *at = all, *line[LINES] = {0};
+	struct access_rules rules = {0};
+	struct request r = {0};
 	unsigned flags;
 
 	if (size < 1 || memchr(data, '\0', size)) {

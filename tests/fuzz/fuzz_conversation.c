@@ -114,8 +114,8 @@ static void turn(struct connection *c, uint64_t *now)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char text[BIG + 1];
-	struct server_config config = { .max_body = 5000, .route = route, .methods = methods };
-	struct access_rules rules = { .loopback = true };
+	struct server_config config = {.max_body = 5000, .route = route, .methods = methods};
+	struct access_rules rules = {.loopback = true};
 	size_t have = 0, piece;
 	struct connection *c;
 	uint64_t now = SECOND;

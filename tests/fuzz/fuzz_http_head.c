@@ -14,7 +14,8 @@ static void check_text(struct text t, const char *buf, size_t size)
 
 static void check_paths(const char *path)
 {
-	char clean[REQUEST_PATH_MAX + 2], again[REQUEST_PATH_MAX + 2], url[3 * REQUEST_PATH_MAX + 4];
+	char clean[REQUEST_PATH_MAX + 2], again[REQUEST_PATH_MAX + 2],
+		url[3 * REQUEST_PATH_MAX + 4];
 
 	path_clean(path, clean);
 	MUST(clean[0] == '/' && !strstr(clean, "//") && !strstr(clean, "/./"));
@@ -44,7 +45,7 @@ static void check_request(const struct request *r, const char *buf, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const int statuses[] = { 400, 405, 413, 414, 417, 431, 501, 505 };
+	static const int statuses[] = {400, 405, 413, 414, 417, 431, 501, 505};
 	struct request whole, part;
 	char *buf = exact_copy(data, size);
 	int result = request_parse(&whole, buf, size);

@@ -18,7 +18,7 @@ static char *unescape(const char *at, size_t size, size_t *out_size)
 		if (c == '+')
 			c = ' ';
 		if (c == '%') {
-			char hex[3] = { 0 };
+			char hex[3] = {0};
 			unsigned value;
 			int used = 0;
 
@@ -54,8 +54,8 @@ static char *model(const char *query, size_t size, const char *key, size_t *out_
 		for (equals = from; equals < to && query[equals] != '='; equals++)
 			;
 		name = unescape(query + from, equals - from, &name_size);
-		value = equals < to ? unescape(query + equals + 1, to - equals - 1, &value_size) :
-				      unescape("", 0, &value_size);
+		value = equals < to ? unescape(query + equals + 1, to - equals - 1, &value_size)
+				    : unescape("", 0, &value_size);
 		match = name && value && name_size == strlen(key) &&
 			memcmp(name, key, name_size) == 0;
 		free(name);
@@ -73,7 +73,8 @@ static int model_int(const char *value, size_t size, int64_t *out)
 	const char *digits = value + (*value == '+' || *value == '-');
 	char *end;
 
-	if (strlen(value) != size || *digits == '\0' || strspn(digits, "0123456789") != strlen(digits))
+	if (strlen(value) != size || *digits == '\0' ||
+	    strspn(digits, "0123456789") != strlen(digits))
 		return -1;
 	errno = 0;
 	*out = strtoimax(value, &end, 10);
@@ -86,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t key_size = newline ? (size_t)(newline - data) : 0, want_size = 0;
 	size_t query_size = newline ? size - key_size - 1 : 0;
 	char *key, *query, *want, got[64];
-	struct request r = { 0 };
+	struct request r = {0};
 	int64_t number = 0, want_number = 0;
 	long n;
 
@@ -95,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	key = calloc(1, key_size + 1);
 	memcpy(key, data, key_size);
 	query = exact_copy(newline + 1, query_size);
-	r.query = (struct text){ query, query_size };
+	r.query = (struct text){query, query_size};
 	want = model(query, query_size, key, &want_size);
 	n = request_query(&r, key, got, sizeof(got));
 	if (!want) {

@@ -13,7 +13,8 @@ struct outcome {
 	char lines[UPSTREAM_HEAD_MAX + 64];
 };
 
-static void relay(const uint8_t *data, size_t size, size_t step, unsigned method, struct outcome *out)
+static void relay(const uint8_t *data, size_t size, size_t step, unsigned method,
+		  struct outcome *out)
 {
 	static struct connection c;
 	struct upstream *u = calloc(1, sizeof(*u));
