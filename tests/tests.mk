@@ -159,7 +159,13 @@ bench-start: all programs ## what the agent adds to 200 short children of a shel
 bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)
 
+# Benchmarks: figures, no verdict. Each program's first comment says what it measures.
+.PHONY: bench-malloc
+bench-malloc: all $(BUILD)/tests/bench/bench_malloc ## what the hooks add to malloc and free (ROUNDS=1000)
+	$(Q)PPROF_ADDR=127.0.0.1:0 LD_PRELOAD="$(abspath $(LIB))" $(BUILD)/tests/bench/bench_malloc $(ROUNDS)
+
 $(BUILD)/tests/bench/%: tests/bench/%.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread
+	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -fno-builtin -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread -ldl

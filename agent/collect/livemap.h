@@ -41,11 +41,12 @@ struct live_filter {
 extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
 /* Blocks within 128 bytes of each other share a place, and neighbours in memory are neighbours here,
- * as far as 64 KiB go: what a program uses together is together in the cache too.
+ * as far as 256 KiB go: what a program uses together is together in the cache too. The second term keeps
+ * blocks apart that lie a power of two from each other.
  * Context: signal, hook, agent, init, child. */
 static inline uint32_t livemap_hash(uintptr_t address)
 {
-	return (uint32_t)(address >> 7) + ((uint32_t)(address >> 16) * 0x9e3779b1u >> 10);
+	return (uint32_t)(address >> 7) + (uint32_t)(address >> 18);
 }
 
 /* False: this block is certainly not in the map, and not pinned. Context: hook. */

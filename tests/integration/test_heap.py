@@ -356,3 +356,106 @@ def test_storm_with_forks():
 @limit(300)
 def test_long_storm():
     storm(16, 60, 1, "fork", max_mem=256 << 20)
+
+
+# ---------------------------------------------------------------- other allocators, other libcs
+
+def jemalloc():
+    found = lib.subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    m = re.search(r"libjemalloc\.so\.2 .*=> (\S+)", found)
+    return m[1] if m else lib.skip("libjemalloc is not installed")
+
+
+@parallel
+def test_preloaded_allocator_behind_the_agent_is_seen():
+    app, truth = known(2, 100, 1, preload=f"{lib.agent()} {jemalloc()}", max_mem=128 << 20)
+    with app:
+        view = heap(app)
+        for kind in KINDS:
+            equal(by_site(view, kind), {s: truth[s][kind] for s in SITES}, kind)
+        command(app, "free", "freed")
+        equal(by_site(heap(app), LIVE_B), dict.fromkeys(SITES, 0))
+
+
+@parallel
+def test_preloaded_allocator_before_the_agent_is_said():
+    app, _ = known(2, 100, 1, preload=f"{jemalloc()} {lib.agent()}")
+    with app:
+        profile = app.profile("heap")
+        equal(sum(by_site(View(profile), ALLOC_N).values()), 0, "nothing can be seen")
+        said = "this program's malloc is that of "
+        assert any(said in c and "jemalloc" in c for c in profile.comments), profile.comments
+        assert said in app.get("heap", debug=1).text
+
+
+PLUGIN = r"""
+#include <stdlib.h>
+void plugin_free(void **blocks, int n) { for (int i = 0; i < n; i++) free(blocks[i]); }
+"""
+HOST = r"""
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+__attribute__((noinline)) void *deep_site(void) { void *p = malloc(200); __asm__ volatile("" : : "r"(p) : "memory"); return p; }
+int main(int argc, char **argv)
+{
+	static void *blocks[1000];
+	void *plugin = dlopen(argv[1], RTLD_NOW | RTLD_DEEPBIND);
+	void (*give)(void **, int) = (void (*)(void **, int))dlsym(plugin, "plugin_free");
+	char c;
+	for (int round = 0; round < 300; round++) {
+		for (int i = 0; i < 1000; i++)
+			blocks[i] = deep_site();
+		give(blocks, 1000);
+	}
+	puts("ready");
+	fflush(stdout);
+	while (read(0, &c, 1) > 0)
+		;
+}
+"""
+
+
+@parallel
+def test_blocks_freed_past_the_agent_heal():
+    where = lib.scratch()
+    (where / "plugin.c").write_text(PLUGIN)
+    (where / "host.c").write_text(HOST)
+    compiler = lib.needs("cc")
+    subprocess.run([compiler, "-fno-builtin", "-shared", "-fPIC", "-o", where / "plugin.so", where / "plugin.c"], check=True)
+    subprocess.run([compiler, "-fno-builtin", "-O1", "-o", where / "host", where / "host.c", "-ldl"], check=True)
+    with App(where / "host", where / "plugin.so", stdin=subprocess.PIPE, memprofilerate=1) as app:
+        equal(app.line(), "ready")
+        view = heap(app)
+        equal(view.flat(ALLOC_N)["deep_site"], 300000)
+        # the plug-in's free is libc's own: the last round at most is still believed to be alive
+        assert view.flat(LIVE_N).get("deep_site", 0) <= 1000 + 10, view.flat(LIVE_N)
+        stale = int(re.search(r"^heap_samples_stale\s+(\d+)", app.get("agent").text, re.M)[1])
+        assert stale >= 298000, stale
+
+
+PYTHON = """
+import json, zlib
+rows = [{"n": i, "text": "word " * (i % 50)} for i in range(3000)]
+for _ in range(5):
+    rows = json.loads(json.dumps(rows))
+print(zlib.crc32(json.dumps(rows).encode()))
+"""
+SQL = """
+create table t(a integer primary key, b text);
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000) insert into t select i, 'row ' || i * 7919 % 1000 from n;
+select b, count(*), sum(a) from t group by b order by b limit 20;
+"""
+
+
+@limit(180)
+def test_real_programs_do_not_notice_rate_1():
+    python, sqlite, perl = lib.needs("python3", "sqlite3", "perl")
+    programs = [([python, "-c", PYTHON], None, {"PYTHONMALLOC": "malloc"}), ([sqlite], SQL.encode(), None),
+                ([perl, "-e", "my %h; $h{$_ % 5000} .= 'x' x ($_ % 40) for 1 .. 200000; "
+                              "print join ',', map { length $h{$_} } sort keys %h"], None, None)]
+    for argv, stdin, env in programs:
+        plain, under = lib.plain_and_under(argv, stdin=stdin, env=env, memprofilerate=1, max_mem=128 << 20)
+        equal(under, plain, argv[0])
+        assert len(plain[1]) > 5
