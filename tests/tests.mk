@@ -147,7 +147,7 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 		$(BUILD)/obj/agent/collect/unwind_stack.o $(BUILD)/obj/agent/collect/modules.o | $(BUILD)/tests/swap_a.so $(BUILD)/tests/swap_b.so
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) -O2 $(LDFLAGS) -o $@ $^ -ldl -lpthread
+	$(Q)$(CXX) -O2 -no-pie $(LDFLAGS) -o $@ $^ -ldl -lpthread
 
 $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
 

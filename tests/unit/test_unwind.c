@@ -400,8 +400,10 @@ TEST(unwind_generated_code_with_decoy)
 	bounds();
 	on_signal(SIGUSR1, handler, 0);
 	deep(3, kill_self);
-	i = FIND(deep);
-	CHECK(i != UINT32_MAX);
+	for (i = 2; i < got.n; i++) /* deep calls itself at a fixed address */
+		if (((const uint8_t *)got.pcs[i])[-4] == 0xe8)
+			break;
+	CHECK(i < got.n);
 	call(code, kill_self, got.pcs[i] + 1);
 	CHECK_INT(got.end, UNWIND_ROOT);
 	i = find((uintptr_t)code, (uintptr_t)code + sizeof(with_decoy));
