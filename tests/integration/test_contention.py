@@ -12,10 +12,12 @@ At other rates r and n, from the sampling law; truth are the durations d of sing
 Allowed are 5 standard errors of the sum over all seeds (6e-7 for the normal law).
 """
 import math
+import select
 import subprocess
+import time
 
 import lib
-from lib import App, equal, limit, note, program
+from lib import App, equal, limit, long, note, program
 from stacks import View
 
 # name in tests/programs/waits.c -> (what block shows, what mutex shows; None: nobody is to blame)
@@ -331,3 +333,38 @@ sys.stdin.readline()
         child = View(lib.decoded(app.get(f"child/{pid}/block").body))
         if child.total("delay") > 20e6:
             raise AssertionError(f"the child has its parent's waits: {rows(child)}")
+
+
+def storm(seconds):
+    with App(program("lock_storm"), seconds, stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1,
+             memprofilerate=4096) as app:
+        end = time.monotonic() + seconds + 30
+        while not select.select([app.process.stdout], [], [], 0.2)[0]:
+            if time.monotonic() > end:
+                raise AssertionError("the storm does not end")
+            for name in ("block", "mutex", "threadcreate"):
+                app.profile(name)
+        line = app.line(10)
+        if not line.startswith("done"):
+            raise AssertionError(f"{line}: {app.process.stderr.read()}")
+        block, mutex = View(app.profile("block")), View(app.profile("mutex"))
+        locks = sum(v for leaf, v in block.flat("delay").items() if "mutex" in leaf or "rwlock" in leaf or "spin" in leaf)
+        unseen = mutex.flat("delay")["[unlock not seen]"] / mutex.total("delay")
+        note(line, f"block of locks {locks / 1e9:.2f} s, mutex {mutex.total('delay') / 1e9:.2f} s, unlock not seen {unseen:.4f}")
+        if abs(mutex.total("delay") / locks - 1) > 0.01:
+            raise AssertionError(f"mutex says {mutex.total('delay')} ns, block {locks} ns")
+        return app.get("agent").text
+
+
+@limit(90)
+def test_storm_of_locks_forks_and_vanishing_mutexes():
+    text = storm(6)
+    for line in text.splitlines():
+        if line.startswith(("lock_waits_full", "lock_table_busy")):
+            equal(line.split()[1], "0", line)
+
+
+@long
+@limit(200)
+def test_long_storm():
+    storm(120)
