@@ -5,7 +5,7 @@
  *   waits FUNCTION WAITERS US ROUNDS
  *
  * In each round WAITERS threads call FUNCTION and main keeps them waiting for US microseconds. Each
- * measures its own call. Prints "waited NS CALLS", waits for a line on stdin, ends. The threads
+ * measures its own call. Prints "waited NS CALLS SQUARES" (sum of us^2), waits for a line on stdin, ends. The threads
  * are led by futex calls that bypass libc, so that nothing but FUNCTION is there to be seen.
  */
 #include <errno.h>
@@ -371,7 +371,7 @@ static const struct way {
 
 static const struct way *way;
 static _Atomic int round_now, at_work, done;
-static _Atomic uint64_t waited, calls;
+static _Atomic uint64_t waited, calls, squares;
 
 static NOINLINE void waiter_calls(int i)
 {
@@ -395,7 +395,9 @@ static void *waiter(void *arg)
 		raw_futex(&at_work, FUTEX_WAKE_PRIVATE, 1);
 		start = now_ns(CLOCK_MONOTONIC);
 		waiter_calls(i);
-		atomic_fetch_add(&waited, now_ns(CLOCK_MONOTONIC) - start);
+		start = now_ns(CLOCK_MONOTONIC) - start;
+		atomic_fetch_add(&waited, start);
+		atomic_fetch_add(&squares, start / 1000 * (start / 1000));
 		atomic_fetch_add(&calls, 1);
 		if (way->after)
 			way->after(i);
@@ -444,7 +446,7 @@ int main(int argc, char **argv)
 		must(pthread_create(&threads[i], NULL, waiter, (void *)(intptr_t)i));
 	for (int r = 0; r < atoi(argv[4]); r++)
 		one_round(r, (unsigned)atoi(argv[3]));
-	printf("waited %lu %lu\n", (unsigned long)waited, (unsigned long)calls);
+	printf("waited %lu %lu %lu\n", (unsigned long)waited, (unsigned long)calls, (unsigned long)squares);
 	fflush(stdout);
 	getchar();
 	return 0;

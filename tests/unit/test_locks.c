@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of locks: every nanosecond of a wait is booked once, to the right unlocker. */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "agent/base/random.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/locks.h"
+#include "tests/unit/test.h"
+
+/* never looked into */
+static char locks[64];
+static struct bucket *const alice = (struct bucket *)16, *const bob = (struct bucket *)32;
+
+static uint64_t now(void)
+{
+	return sys_clock_ns(CLOCK_MONOTONIC);
+}
+
+TEST(a_wait_is_cut_into_segments)
+{
+	struct lock_wait w = { 0 };
+	struct lock_share first, second, last;
+	uint64_t start = now();
+
+	CHECK(!locks_waited(&locks[0]));
+	CHECK(locks_join(&w, &locks[0], start));
+	CHECK(locks_waited(&locks[0]));
+	CHECK(locks_is_waited(&locks[0]));
+	CHECK(!locks_is_waited(&locks[1]));
+	sys_sleep_ns(1000000);
+	locks_close(&locks[0], alice, &first);
+	sys_sleep_ns(1000000);
+	locks_close(&locks[0], bob, &second);
+	sys_sleep_ns(1000000);
+	uint64_t end = now();
+	locks_leave(&w, end, LOCK_END_GOT, &last);
+	CHECK(first.unlocker == alice && second.unlocker == bob && last.unlocker == bob);
+	CHECK(first.ns >= 1000000 && second.ns >= 1000000 && last.ns >= 1000000);
+	CHECK_INT(first.ns + second.ns + last.ns, end - start);
+	CHECK_INT(first.waits + second.waits + last.waits, 1);
+	CHECK(!locks_waited(&locks[0]));
+	CHECK(w.entry == NULL);
+}
+
+TEST(one_unlock_closes_for_all_waiters)
+{
+	enum { N = 50 };
+	struct lock_wait w[N] = { 0 };
+	struct lock_share share;
+	uint64_t start = now(), closed, sum;
+
+	for (int i = 0; i < N; i++)
+		CHECK(locks_join(&w[i], &locks[2], start));
+	sys_sleep_ns(2000000);
+	locks_close(&locks[2], alice, &share);
+	closed = share.ns / N;
+	CHECK_INT(share.ns % N, 0);
+	CHECK(closed >= 2000000);
+	sum = 0;
+	for (int i = 0; i < N; i++) {
+		locks_leave(&w[i], start + closed + 5, LOCK_END_GOT, &share);
+		CHECK(share.unlocker == alice);
+		sum += share.ns;
+	}
+	CHECK_INT(sum, 5 * N);
+	CHECK(!locks_waited(&locks[2]));
+}
+
+TEST(who_gives_up_leaves_a_debt_for_the_next_unlock)
+{
+	struct lock_wait w = { 0 };
+	struct lock_share share;
+	uint64_t start = now();
+
+	CHECK(locks_join(&w, &locks[3], start));
+	locks_leave(&w, start + 700, LOCK_END_GAVE_UP, &share);
+	CHECK_INT(share.ns, 0);
+	CHECK_INT(share.waits, 0);
+	CHECK(locks_join(&w, &locks[3], start));
+	locks_leave(&w, start + 300, LOCK_END_GAVE_UP, &share);
+	CHECK(locks_waited(&locks[3]));
+	locks_close(&locks[3], bob, &share);
+	CHECK_INT(share.ns, 1000);
+	CHECK_INT(share.waits, 2);
+	CHECK(!locks_waited(&locks[3]));
+	locks_close(&locks[3], bob, &share);
+	CHECK_INT(share.ns, 0);
+}
+
+TEST(a_forgotten_wait_leaves_nothing)
+{
+	struct lock_wait w = { 0 };
+	struct lock_share share;
+
+	CHECK(locks_join(&w, &locks[4], now()));
+	locks_leave(&w, 0, LOCK_END_FORGET, &share);
+	CHECK_INT(share.ns, 0);
+	CHECK_INT(share.waits, 0);
+	CHECK(!locks_waited(&locks[4]));
+}
+
+TEST(an_old_unlocker_is_not_blamed_for_a_new_lock_at_his_address)
+{
+	struct lock_wait w = { 0 };
+	struct lock_share share;
+
+	CHECK(locks_join(&w, &locks[5], now()));
+	locks_close(&locks[5], alice, &share);
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK(share.unlocker == alice);
+	CHECK(locks_join(&w, &locks[5], now()));
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK(share.unlocker == NULL);
+}
+
+TEST(a_child_starts_without_waiters)
+{
+	struct lock_wait before = { 0 }, w = { 0 };
+	struct lock_share share;
+
+	CHECK(locks_join(&before, &locks[6], now()));
+	locks_child();
+	CHECK(!locks_waited(&locks[6]));
+	locks_leave(&before, now(), LOCK_END_GOT, &share);
+	CHECK_INT(share.ns, 0);
+	CHECK(!locks_waited(&locks[6]));
+	CHECK(locks_join(&w, &locks[6], now()));
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK_INT(share.waits, 1);
+	CHECK(!locks_waited(&locks[6]));
+}
+
+/* Waiters and unlockers of a few locks in the same few slots, as fast as they can. */
+enum { THREADS = 8, TURNS = 20000, LOCKS = 5 };
+static _Atomic uint64_t waited, booked, waits, booked_waits;
+
+static void *storm(void *arg)
+{
+	for (int i = 0; i < TURNS; i++) {
+		const void *lock = &locks[random_below(LOCKS)];
+		struct lock_wait w = { 0 };
+		struct lock_share share;
+		uint64_t start, end;
+
+		if (random_below(2)) {
+			locks_close(lock, alice, &share);
+		} else {
+			start = now();
+			if (!locks_join(&w, lock, start))
+				continue;
+			end = now();
+			locks_leave(&w, end, random_below(4) ? LOCK_END_GOT : LOCK_END_GAVE_UP, &share);
+			atomic_fetch_add(&waited, end - start);
+			atomic_fetch_add(&waits, 1);
+		}
+		atomic_fetch_add(&booked, share.ns);
+		atomic_fetch_add(&booked_waits, share.waits);
+	}
+	return NULL;
+}
+
+TEST(nothing_is_lost_or_counted_twice_in_a_storm)
+{
+	pthread_t threads[THREADS];
+	struct lock_share share;
+
+	for (int i = 0; i < THREADS; i++)
+		CHECK(pthread_create(&threads[i], NULL, storm, NULL) == 0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (int i = 0; i < LOCKS; i++) {
+		locks_close(&locks[i], alice, &share);
+		booked += share.ns;
+		booked_waits += share.waits;
+		CHECK(!locks_waited(&locks[i]));
+	}
+	CHECK_INT(stat_read(STAT_LOCKS_BUSY), 0);
+	CHECK_INT(booked_waits, waits);
+	/* a waiter may be closed between its last look at the clock and its leaving: never too little */
+	CHECK(booked >= waited);
+}
