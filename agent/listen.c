@@ -32,7 +32,7 @@
 #include "hooks/real.h"
 
 enum {
-	THREAD_STACK = 256 << 10,
+	THREAD_STACK = 1 << 20, /* libiberty's demangler recurses; only what is touched is real */
 	RETRY_FIRST_NS = 50000000,	  /* a worker's next try for the port: doubled each time ... */
 	RETRY_LAST_NS = 1000000000,	  /* ... up to this */
 	TEND_NS = 1000000000,

@@ -22,6 +22,7 @@
 #include "agent/profiles.h"
 #include "encode/gzip.h"
 #include "encode/pprof.h"
+#include "encode/symbols.h"
 #include "encode/text.h"
 
 enum { SLICE_NS = 8000000, NAME_SIZE = 64, TRAILER = 4096 };
@@ -90,6 +91,7 @@ static void drop_answer(struct exchange *x)
 	snapshot_drop(a->now);
 	mem_free(a);
 	x->state = NULL;
+	symbols_trim();
 }
 
 static enum job_state fail(struct exchange *x, int status, const char *text)
