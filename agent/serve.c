@@ -141,6 +141,8 @@ static enum job_state begin_pprof(struct exchange *x)
 {
 	struct answer *a = x->state;
 
+	if (!snapshot_join_generations(a->now))
+		return no_memory(x);
 	if (a->profile->comment)
 		a->profile->comment(a->now, &a->comments);
 	comments_add_drops(&a->comments);
@@ -303,6 +305,10 @@ static void serve_text(const struct profile *profile, struct exchange *x)
 	}
 	a->now = profile->take(profile, &x->request);
 	if (!a->now || a->now->incomplete) {
+		refuse(x);
+		return;
+	}
+	if (!snapshot_join_generations(a->now)) {
 		refuse(x);
 		return;
 	}
