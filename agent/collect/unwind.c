@@ -11,6 +11,7 @@
 #include "agent/base/attr.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
+#include "agent/base/tls.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/unwind_rule.h"
 #include "agent/collect/unwind_walk.h"
@@ -22,6 +23,8 @@ static struct {
 	uintptr_t start_context;
 	_Atomic uint32_t guessing; /* walks between unwind_guess_enter and _leave */
 	_Atomic uint32_t closing;  /* dlclose calls under way */
+	_Atomic uintptr_t
+		closer; /* the thread of the last one that began, by the address of its TLS */
 	_Atomic uint64_t ended[UNWIND_ENDS];
 } self;
 
@@ -46,12 +49,19 @@ uintptr_t unwind_start_context(void)
 	return self.start_context;
 }
 
+/* A thread that is inside the only dlclose may guess: what has no table there is the start-up code
+ * of the module, whose destructors run before anything is unmapped. */
+static bool only_i_close(void)
+{
+	return atomic_load(&self.closing) == 1 && atomic_load(&self.closer) == (uintptr_t)&tls;
+}
+
 /* Both sides write their own word and then read the other's (seq_cst): one of them sees the other.
  */
 bool unwind_guess_enter(void)
 {
 	atomic_fetch_add(&self.guessing, 1);
-	if (LIKELY(atomic_load(&self.closing) == 0))
+	if (LIKELY(atomic_load(&self.closing) == 0) || only_i_close())
 		return true;
 	unwind_guess_leave();
 	return false;
@@ -70,6 +80,7 @@ bool unwind_closing(void)
 void unwind_before_close(void)
 {
 	atomic_fetch_add(&self.closing, 1);
+	atomic_store(&self.closer, (uintptr_t)&tls);
 	for (int tries = 0; atomic_load(&self.guessing) != 0; tries++) {
 		if (tries == 2000) {
 			stat_add(STAT_UNWIND_CLOSE_LATE, 1);
@@ -81,6 +92,8 @@ void unwind_before_close(void)
 
 void unwind_after_close(void)
 {
+	/* First nobody, so that this thread is not taken for a closer when it is none any more. */
+	atomic_store(&self.closer, 0);
 	atomic_fetch_sub(&self.closing, 1);
 }
 
@@ -221,8 +234,8 @@ static enum unwind_step walk_on(struct unwind_walk *walk)
 		enum unwind_step step;
 		uint64_t rule;
 
-		if (UNLIKELY(!walk->exact && pc < UNWIND_LOWEST_PC)) {
-			/* By custom the outermost frame returns to 0. */
+		if (UNLIKELY(pc - UNWIND_LOWEST_PC >= UNWIND_PCS && !walk->exact)) {
+			/* No address of code. By custom the outermost frame returns to 0. */
 			return unwind_stop(walk, pc == 0 ? UNWIND_ROOT : UNWIND_NO_RULE);
 		}
 		rule = LIKELY(at < walk->cached) ? rule_get(at, walk->generation) : RULE_NONE;

@@ -43,6 +43,8 @@ enum {
 	UNWIND_SWITCHES_MAX = 8,
 	UNWIND_LOWEST_PC = 4096 /* no code is mapped below: mmap_min_addr */
 };
+/* Size of the part of the address space in which code is mapped. */
+static const uintptr_t UNWIND_PCS = ((uintptr_t)1 << 56) - UNWIND_LOWEST_PC;
 
 /* Walks; the result is in n and end. `live`: on the stack itself, whose bounds it finds.
  * Leaves errno alone. */
