@@ -115,7 +115,7 @@ static const struct {
 	{ "log", log_child },	      { "mem", mem_child },	    { "stats", stats_child },
 	{ "random", random_child },   { "threads", threads_child }, { "cpu", cpu_child },
 	{ "heap", heap_child },	      { "contention", contention_child },
-	{ "record", record_child },   { "modules", modules_child }, { "profiles", profiles_child },
+	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "profiles", profiles_child },
 	{ "listen", listen_child },	      { "process", process_child },
 };
 

@@ -194,7 +194,7 @@ static void agent_loop(void)
 			until = self.retry_at_ns;
 		}
 		if (now >= tend_at_ns) {
-			bool again = cpu_tend() | threads_watch();
+			bool sampling = cpu_tend(), again = sampling || threads_watch();
 
 			if (threads_only_agents())
 				SYS1(SYS_exit_group, 0);

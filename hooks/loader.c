@@ -9,6 +9,7 @@
 #include "agent/base/tls.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/process.h"
+#include "agent/collect/unwind.h"
 #include "hooks/real.h"
 
 EXPORT int dlclose(void *handle)
@@ -20,6 +21,7 @@ EXPORT int dlclose(void *handle)
 		return real.dlclose(handle);
 	modules_before_close(&watch);
 	guard_leave();
+	unwind_before_close();
 	err = real.dlclose(handle); /* runs the module's destructors: not under the guard */
 	if (guard_enter()) {
 		modules_after_close(&watch);
@@ -27,5 +29,6 @@ EXPORT int dlclose(void *handle)
 	} else {
 		modules_after_close(&watch);
 	}
+	unwind_after_close();
 	return err;
 }

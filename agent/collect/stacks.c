@@ -24,13 +24,10 @@ static struct {
 	_Atomic(struct slots *) slots; /* made by the first sample */
 	struct arena arena;
 	_Atomic uint64_t count;
-	/* what a full table answers with: one frame, the mark */
-	struct {
-		struct stack head;
-		uintptr_t pc;
-	} other;
-} self = { .other = { .head = { .depth = 1 }, .pc = FRAME_OTHER } };
-_Static_assert(offsetof(struct stack, pcs) == sizeof(struct stack), "the mark is pcs[0]");
+} self;
+
+/* What a full table answers with: one frame, the mark. */
+static const struct stack other = { .depth = 1, .pcs = { FRAME_OTHER } };
 
 /* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
  * nothing: what is used is charged through the stacks themselves. */
@@ -120,7 +117,7 @@ const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t
 	return fresh;
 full:
 	stat_add(STAT_STACKS_FULL, 1);
-	return &self.other.head;
+	return &other;
 }
 
 uint64_t stacks_count(void)
