@@ -61,11 +61,11 @@ TWINS = {"pthread_spin_init": "pthread_spin_unlock"}
 
 
 def measured(way, waiters, us, rounds, rate=1, fraction=1, **settings):
-    """(waited ns, calls, sum of ns^2, block view, mutex view)"""
-    with App(program("waits"), way, waiters, us, rounds, stdin=subprocess.PIPE, blockprofilerate=rate,
+    """(waited ns, calls, the program's sums, block view, mutex view)"""
+    with App(program("waits"), way, waiters, us, rounds, rate, stdin=subprocess.PIPE, blockprofilerate=rate,
              mutexprofilefraction=fraction, **settings) as app:
-        _, ns, calls, squares = app.line(120).split()
-        return int(ns), int(calls), int(squares) * 1e6, View(app.profile("block")), View(app.profile("mutex"))
+        _, ns, calls, *sums = app.line(120).split()
+        return int(ns), int(calls), list(map(float, sums)), View(app.profile("block")), View(app.profile("mutex"))
 
 
 def of_waiters(view):
@@ -85,8 +85,10 @@ def compare(way, waiters, us, rounds):
     if not 0.98 <= delay / ns <= 1.0:
         raise AssertionError(f"{what}: block says {delay} ns, the waiters {ns} ns: {delay / ns:.4f}")
     if blamed is None:
-        # the mutex of a condition is a lock of its own
-        equal({s.frames[0].name for s in mutex.samples} - {"pthread_mutex_unlock", "mtx_unlock", waiting}, set(), what)
+        # the mutex of a condition is a lock of its own, held for moments: a wait for it may end between our look at
+        # it and the wait
+        equal({s.frames[0].name for s in mutex.samples} - {"pthread_mutex_unlock", "mtx_unlock", waiting,
+                                                           "[unlock not seen]"}, set(), what)
         return
     total = mutex.total("delay")
     if abs(total / block.total("delay") - 1) > 0.01:
@@ -132,7 +134,7 @@ def test_sampling_is_unbiased():
     block_time = block_count = mutex_time = mutex_count = 0
     block_time_variance = mutex_time_variance = block_count_variance = 0
     for seed in range(1, 31):
-        ns, n, squares, block, mutex = measured("pthread_mutex_lock", 4, 150, 30, rate, fraction, seed=seed)
+        ns, n, sums, block, mutex = measured("pthread_mutex_lock", 4, 150, 40, rate, fraction, seed=seed)
         delay, count, _ = of_waiters(block)
         truth += ns
         calls += n
@@ -140,10 +142,9 @@ def test_sampling_is_unbiased():
         block_count += count
         mutex_time += mutex.total("delay")
         mutex_count += mutex.total("contentions")
-        # waits above the rate are kept for certain: to count them here only widens the bound
-        block_time_variance += rate * ns
-        block_count_variance += n * (rate / 100e3)
-        mutex_time_variance += (fraction - 1) * squares
+        block_time_variance += sums[1]
+        block_count_variance += sums[2]
+        mutex_time_variance += (fraction - 1) * sums[0]
     for what, got, want, variance in (
             ("block delay", block_time, truth, block_time_variance),
             ("block contentions", block_count, calls, block_count_variance),
@@ -170,7 +171,7 @@ def test_off_is_an_empty_valid_profile():
 def test_one_without_the_other():
     with App(program("waits"), "pthread_mutex_lock", 4, 1000, 5, stdin=subprocess.PIPE, blockprofilerate=0,
              mutexprofilefraction=1) as app:
-        _, ns, _, _ = app.line().split()
+        _, ns, *_ = app.line().split()
         equal(len(app.profile("block").samples), 0)
         total = View(app.profile("mutex")).total("delay")
         if not 0.98 <= total / int(ns) <= 1:

@@ -2,10 +2,11 @@
 /*
  * Waits of known length, through one function: the truth that block and mutex profiles are compared with.
  *
- *   waits FUNCTION WAITERS US ROUNDS
+ *   waits FUNCTION WAITERS US ROUNDS [RATE]
  *
  * In each round WAITERS threads call FUNCTION and main keeps them waiting for US microseconds. Each
- * measures its own call. Prints "waited NS CALLS SQUARES" (sum of us^2), waits for a line on stdin, ends. The threads
+ * measures its own call. Prints "waited NS CALLS" and three sums over
+ * calls of d ns: of d^2, and for d < RATE of d*(RATE - d) and of RATE/d - 1. Waits for a line on stdin, ends. The threads
  * are led by futex calls that bypass libc, so that nothing but FUNCTION is there to be seen.
  */
 #include <errno.h>
@@ -371,7 +372,9 @@ static const struct way {
 
 static const struct way *way;
 static _Atomic int round_now, at_work, done;
-static _Atomic uint64_t waited, calls, squares;
+static _Atomic uint64_t waited, calls;
+static double squares, spread_time, spread_count, rate; /* under `sums` */
+static _Atomic int sums;
 
 static NOINLINE void waiter_calls(int i)
 {
@@ -379,10 +382,44 @@ static NOINLINE void waiter_calls(int i)
 	__asm__ volatile("");
 }
 
+static void add_sums(double d)
+{
+	while (atomic_exchange(&sums, 1))
+		;
+	squares += d * d;
+	if (d < rate) {
+		spread_time += d * (rate - d);
+		spread_count += rate / d - 1;
+	}
+	atomic_store(&sums, 0);
+}
+
+static _Atomic int tids[WAITERS_MAX];
+static uint64_t cpu_at_work[WAITERS_MAX]; /* behind at_work */
+
+/* It sleeps, or (a spin lock) burns time, in the call: main must not let it go before. */
+static int is_in_call(pthread_t thread, int i)
+{
+	char path[64], line[256];
+	clockid_t clock;
+	FILE *file;
+	int sleeps;
+
+	if (way->hold == hold_spin)
+		return pthread_getcpuclockid(thread, &clock) == 0 && now_ns(clock) > cpu_at_work[i] + 20000;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tids[i]);
+	file = fopen(path, "r");
+	sleeps = file && fgets(line, sizeof(line), file) && strstr(line, ") S ");
+	if (file)
+		fclose(file);
+	return sleeps;
+}
+
 static void *waiter(void *arg)
 {
 	int i = (int)(intptr_t)arg;
 
+	atomic_store(&tids[i], (int)syscall(SYS_gettid));
 	for (int r = 0;; r++) {
 		uint64_t start;
 
@@ -391,13 +428,14 @@ static void *waiter(void *arg)
 			return NULL;
 		if (way->before)
 			way->before(i);
+		cpu_at_work[i] = now_ns(CLOCK_THREAD_CPUTIME_ID);
 		atomic_fetch_add(&at_work, 1);
 		raw_futex(&at_work, FUTEX_WAKE_PRIVATE, 1);
 		start = now_ns(CLOCK_MONOTONIC);
 		waiter_calls(i);
 		start = now_ns(CLOCK_MONOTONIC) - start;
 		atomic_fetch_add(&waited, start);
-		atomic_fetch_add(&squares, start / 1000 * (start / 1000));
+		add_sums((double)start);
 		atomic_fetch_add(&calls, 1);
 		if (way->after)
 			way->after(i);
@@ -406,7 +444,7 @@ static void *waiter(void *arg)
 	}
 }
 
-static void one_round(int r, unsigned us)
+static void one_round(int r, unsigned us, const pthread_t *threads)
 {
 	const struct timespec ts = { us / 1000000, us % 1000000 * 1000 };
 
@@ -417,6 +455,9 @@ static void one_round(int r, unsigned us)
 	set_and_wake(&round_now, r + 1);
 	for (int n; (n = atomic_load(&at_work)) < waiters;)
 		raw_futex(&at_work, FUTEX_WAIT_PRIVATE, n);
+	for (int i = 0; i < waiters; i++)
+		while (!is_in_call(threads[i], i))
+			usleep(50);
 	nanosleep(&ts, NULL);
 	way->release();
 	for (int n; (n = atomic_load(&done)) < waiters;)
@@ -432,8 +473,9 @@ int main(int argc, char **argv)
 			puts(ways[i].name);
 		return 0;
 	}
-	if (argc != 5)
+	if (argc < 5)
 		return 2;
+	rate = argc > 5 ? atof(argv[5]) : 0;
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
 		if (!strcmp(ways[i].name, argv[1]))
 			way = &ways[i];
@@ -445,8 +487,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < waiters; i++)
 		must(pthread_create(&threads[i], NULL, waiter, (void *)(intptr_t)i));
 	for (int r = 0; r < atoi(argv[4]); r++)
-		one_round(r, (unsigned)atoi(argv[3]));
-	printf("waited %lu %lu %lu\n", (unsigned long)waited, (unsigned long)calls, (unsigned long)squares);
+		one_round(r, (unsigned)atoi(argv[3]), threads);
+	printf("waited %lu %lu %g %g %g\n", (unsigned long)waited, (unsigned long)calls, squares, spread_time,
+	       spread_count);
 	fflush(stdout);
 	getchar();
 	return 0;
