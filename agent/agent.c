@@ -30,6 +30,7 @@
 #include "agent/collect/contention.h"
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
+#include "agent/collect/labels.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/process.h"
 #include "agent/collect/record.h"
@@ -235,6 +236,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();
 	process_set(PROCESS_TARGET, listen_in_child);
+	labels_set(options->labels != 0);
 	heap_start((uint64_t)options->mem_profile_rate, options->labels);
 	real_find_rival();
 	contention_start((uint64_t)options->block_profile_rate,

@@ -71,7 +71,7 @@ static void row(struct sink *to, const struct profile *p)
 	fmt_sink(to, "<tr><td>%lu</td><td><a href='%s?debug=1'>%s</a></td>",
 		 p->count ? p->count() : 0, p->name, p->name);
 	sink_text(to, "<td class=more>");
-	if (p->serve == serve_cpu || p->serve == serve_named)
+	if (p->serve == serve_cpu || p->desc.types[0].type)
 		fmt_sink(to, "<a href=\"%s?seconds=5\">5 s</a> · <a href=\"%s?seconds=30\">30 s</a>",
 			 p->name, p->name);
 	fmt_sink(to, "</td><td class=what>%s</td></tr>\n", p->missing ? p->missing : p->help);

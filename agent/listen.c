@@ -25,6 +25,7 @@
 #include "agent/collect/process.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
+#include "agent/collect/waitsfor.h"
 #include "agent/http/server.h"
 #include "agent/isolate.h"
 #include "agent/options.h"
@@ -200,7 +201,7 @@ static void agent_loop(void)
 				SYS1(SYS_exit_group, 0);
 			tend_at_ns = again ? now + TEND_NS : UINT64_MAX;
 		}
-		if (cpu_period_ns() || threads_watch())
+		if (cpu_needs_tending() || threads_watch())
 			tend_at_ns = tend_at_ns == UINT64_MAX ? now + TEND_NS : tend_at_ns;
 		if (tend_at_ns < until)
 			until = tend_at_ns;
@@ -292,6 +293,7 @@ void listen_before_main(void)
 		return;
 	}
 	unwind_start();
+	waitsfor_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);
 	if (create_thread(true) != 0) {

@@ -8,6 +8,7 @@
 #include "agent/collect/threads.h"
 #include "agent/contention.h"
 #include "agent/heap.h"
+#include "agent/goroutine.h"
 #include "agent/http/server.h"
 #include "agent/serve.h"
 #include "encode/symbols.h"
@@ -67,9 +68,14 @@ const struct profile profiles[] = {
 		.name = "goroutine",
 		.help = "Stack traces of all current threads",
 		.methods = READ,
-		.serve = serve_missing,
+		.serve = serve_goroutine,
+		.desc = {
+			.types = { { "goroutine", "count" } },
+			.period_type = { "goroutine", "count" },
+		},
+		.form = TEXT_COUNT,
+		.taking = &goroutine_taking,
 		.count = threads_live,
-		.missing = "goroutine: this version of pprofagent does not dump threads yet",
 	},
 	{
 		.name = "heap",

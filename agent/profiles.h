@@ -17,6 +17,19 @@ struct exchange;
 struct request;
 struct snapshot;
 struct comments;
+struct profile;
+
+/* Taking a snapshot in steps. `state` is what begin returned; drop is called once, at the very end. */
+struct taking {
+	/* NULL: out of memory. */
+	void *(*begin)(const struct profile *profile, const struct request *request);
+	/* Works for about budget_ns. 0: done, *out is the snapshot, which passes to the caller; 1: call
+	 * again; 2: call again at *out_wake_ns (CLOCK_MONOTONIC); -errno. */
+	int (*step)(void *state, uint64_t budget_ns, uint64_t *out_wake_ns, struct snapshot **out);
+	/* Behind the last step: the end of the text form, lines that begin with '#', or NULL. */
+	const char *(*trailer)(void *state);
+	void (*drop)(void *state);
+};
 
 struct profile {
 	const char *name;	/* last element of the path, file name of the attachment */
@@ -35,6 +48,8 @@ struct profile {
 	const char *(*refuse)(const struct request *request);
 	/* What there is now; NULL when out of memory. The request may carry parameters of its own. */
 	struct snapshot *(*take)(const struct profile *profile, const struct request *request);
+	/* Instead of take, where that is more than a moment's work. */
+	const struct taking *taking;
 	int64_t (*period)(void);
 	/* Comments of the answer, each added with comments_add (agent/serve.h); may be NULL. */
 	void (*comment)(const struct snapshot *snapshot, struct comments *comments);

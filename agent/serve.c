@@ -15,6 +15,7 @@
 #include "agent/base/sys.h"
 #include "agent/collect/buckets.h"
 #include "agent/collect/cpu.h"
+#include "agent/collect/labels.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/snapshot.h"
 #include "agent/http/server.h"
@@ -43,6 +44,9 @@ struct answer {
 	struct comments comments;
 	struct pprof_writer *pprof;
 	struct text_writer *text;
+	void *taking;	 /* state of profile->taking */
+	int64_t seconds; /* of the window that is asked for; 0: none */
+	bool as_text, labels;
 	char attachment[NAME_SIZE];
 	char unit[64];
 	char trailer[TRAILER];
@@ -75,6 +79,21 @@ void comments_add_drops(struct comments *comments)
 	}
 }
 
+static void drop_taking(struct answer *a)
+{
+	if (a->taking)
+		a->profile->taking->drop(a->taking);
+	a->taking = NULL;
+}
+
+static void end_sampling(struct answer *a)
+{
+	a->sampling = false;
+	cpu_release();
+	if (a->labels)
+		cpu_label(false);
+}
+
 static void drop_answer(struct exchange *x)
 {
 	struct answer *a = x->state;
@@ -82,11 +101,12 @@ static void drop_answer(struct exchange *x)
 	if (!a)
 		return;
 	if (a->sampling)
-		cpu_release();
+		end_sampling(a);
 	if (a->pprof)
 		pprof_drop(a->pprof);
 	if (a->text)
 		text_drop(a->text);
+	drop_taking(a);
 	snapshot_drop(a->before);
 	snapshot_drop(a->now);
 	mem_free(a);
@@ -100,7 +120,7 @@ static enum job_state fail(struct exchange *x, int status, const char *text)
 	return JOB_DONE;
 }
 
-static enum job_state no_memory(struct exchange *x)
+enum job_state serve_no_memory(struct exchange *x)
 {
 	stat_add(STAT_NO_MEMORY, 1);
 	return fail(x, 500, "out of memory: PPROF_MAX_MEM is too small for this answer");
@@ -109,7 +129,7 @@ static enum job_state no_memory(struct exchange *x)
 /* The same before the job has begun. */
 static void refuse(struct exchange *x)
 {
-	no_memory(x);
+	serve_no_memory(x);
 	drop_answer(x);
 }
 
@@ -120,7 +140,17 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 
 	if (more > 0)
 		return JOB_AGAIN;
-	return more < 0 ? no_memory(x) : JOB_DONE;
+	return more < 0 ? serve_no_memory(x) : JOB_DONE;
+}
+
+bool serve_wants_labels(const struct request *request)
+{
+	int64_t labels, debug;
+
+	/* the text form has no place for them */
+	if (request_query_int(request, "debug", &debug) == 1 && debug)
+		return false;
+	return request_query_int(request, "labels", &labels) == 1 ? labels != 0 : options->labels != 0;
 }
 
 static enum symbolize symbolize_of(const struct exchange *x)
@@ -141,17 +171,20 @@ static enum job_state begin_pprof(struct exchange *x)
 {
 	struct answer *a = x->state;
 
-	if (!snapshot_join_generations(a->now))
-		return no_memory(x);
 	if (a->profile->comment)
 		a->profile->comment(a->now, &a->comments);
 	comments_add_drops(&a->comments);
 	if (a->comments.n)
 		a->facts.comments = a->comments.lines;
 	reply_begin(x, 200, "application/octet-stream", a->attachment);
-	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, symbolize_of(x), NULL);
+	if (a->labels) {
+		labels_refresh();
+		a->facts.tag_tid = labels_tid;
+	}
+	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, symbolize_of(x),
+			       a->labels ? labels_name : NULL);
 	if (!a->pprof)
-		return no_memory(x);
+		return serve_no_memory(x);
 	x->step = write_step;
 	return JOB_AGAIN;
 }
@@ -163,6 +196,7 @@ static struct answer *new_answer(const struct profile *profile, struct exchange 
 	if (!a)
 		return NULL;
 	a->profile = profile;
+	a->labels = serve_wants_labels(&x->request);
 	a->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	a->start_real_ns = sys_clock_ns(CLOCK_REALTIME);
 	fmt_buf(a->attachment, sizeof(a->attachment), "%s", profile->name);
@@ -207,11 +241,11 @@ static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
 	}
 	cpu_comments(a);
 	a->facts.duration_ns = now_ns - a->start_ns;
-	a->sampling = false;
-	cpu_release();
+	end_sampling(a);
 	a->now = snapshot_take(SERIES_CPU, NULL);
-	if (!a->now || a->now->incomplete || !snapshot_subtract(a->now, a->before))
-		return no_memory(x);
+	if (!a->now || a->now->incomplete || !snapshot_subtract(a->now, a->before) ||
+	    (!a->labels && !snapshot_fold_tags(a->now)))
+		return serve_no_memory(x);
 	cpu_values(a->now, a->period_ns);
 	a->facts.time_ns = a->start_real_ns;
 	a->facts.period = (int64_t)a->period_ns;
@@ -261,6 +295,8 @@ void serve_cpu(const struct profile *profile, struct exchange *x)
 		return;
 	}
 	a->sampling = true;
+	if (a->labels)
+		cpu_label(true);
 	a->period_ns = cpu_period_ns();
 	a->before = snapshot_take(SERIES_CPU, NULL);
 	if (!a->before || a->before->incomplete) {
@@ -274,103 +310,135 @@ void serve_cpu(const struct profile *profile, struct exchange *x)
 
 /* ---- named profiles ---- */
 
+/* Brings what there is now into *slot. JOB_DONE: it is there; anything else is what the step returns. */
+static enum job_state take(struct exchange *x, struct snapshot **slot)
+{
+	struct answer *a = x->state;
+	const struct taking *taking = a->profile->taking;
+	int more;
+
+	if (!taking) {
+		*slot = a->profile->take(a->profile, &x->request);
+		return JOB_DONE;
+	}
+	if (!a->taking)
+		a->taking = taking->begin(a->profile, &x->request);
+	if (!a->taking)
+		return JOB_DONE;
+	more = taking->step(a->taking, SLICE_NS, &x->wake_ns, slot);
+	return more == 1 ? JOB_AGAIN : more == 2 ? JOB_WAIT : JOB_DONE;
+}
+
+static enum job_state begin_text(struct exchange *x)
+{
+	struct answer *a = x->state;
+	const struct profile *p = a->profile;
+	const char *trailer = NULL;
+
+	if (p->taking && p->taking->trailer) {
+		trailer = p->taking->trailer(a->taking);
+	} else if (p->text_trailer) {
+		p->text_trailer(a->trailer, sizeof(a->trailer));
+		trailer = a->trailer;
+	}
+	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
+	a->text = text_begin(&x->body, p->form, p->name,
+			     p->text_unit ? p->text_unit(a->unit, sizeof(a->unit)) : "", a->now,
+			     trailer);
+	if (!a->text)
+		return serve_no_memory(x);
+	x->step = write_step;
+	return JOB_AGAIN;
+}
+
+/* The state at the beginning of the window, if there is one; its end; the state then. */
 static enum job_state named_step(struct exchange *x, uint64_t now_ns)
 {
 	struct answer *a = x->state;
+	enum job_state state;
 
+	if (a->seconds && !a->before) {
+		state = take(x, &a->before);
+		if (state != JOB_DONE)
+			return state;
+		drop_taking(a);
+		if (!a->before || a->before->incomplete)
+			return serve_no_memory(x);
+		a->end_ns = a->before->mono_ns + (uint64_t)a->seconds * 1000000000u;
+	}
 	if (now_ns < a->end_ns) {
 		x->wake_ns = a->end_ns;
 		return JOB_WAIT;
 	}
-	a->now = a->profile->take(a->profile, &x->request);
+	state = take(x, &a->now);
+	if (state != JOB_DONE)
+		return state;
 	if (!a->now || a->now->incomplete)
-		return no_memory(x);
+		return serve_no_memory(x);
 	if (a->before) {
 		if (!snapshot_subtract(a->now, a->before))
-			return no_memory(x);
+			return serve_no_memory(x);
 		a->facts.duration_ns = a->now->mono_ns - a->before->mono_ns;
 	}
+	if (!a->labels && !snapshot_fold_tags(a->now))
+		return serve_no_memory(x);
+	if (a->as_text)
+		return begin_text(x);
+	drop_taking(a);
 	a->facts.time_ns = a->now->time_ns;
 	a->facts.period = a->profile->period ? a->profile->period() : 1;
 	return begin_pprof(x);
 }
 
-static void serve_text(const struct profile *profile, struct exchange *x)
+bool serve_parameters(struct exchange *x, int64_t *out_seconds, int64_t *out_debug)
 {
-	struct answer *a = new_answer(profile, x);
+	int given;
 
-	if (!a) {
-		refuse(x);
-		return;
+	*out_seconds = 0;
+	given = request_query_int(&x->request, "seconds", out_seconds);
+	if (given < 0 || (given && *out_seconds <= 0)) {
+		reply_error(x, 400, bad_seconds);
+		return false;
 	}
-	a->now = profile->take(profile, &x->request);
-	if (!a->now || a->now->incomplete) {
-		refuse(x);
-		return;
+	if (request_query_int(&x->request, "debug", out_debug) != 1)
+		*out_debug = 0;
+	if (given && *out_debug) {
+		reply_error(x, 400, "seconds and debug params are incompatible");
+		return false;
 	}
-	if (!snapshot_join_generations(a->now)) {
-		refuse(x);
-		return;
+	if (given && *out_seconds > options->max_seconds) {
+		reply_error(x, 400, too_long);
+		return false;
 	}
-	if (profile->text_trailer)
-		profile->text_trailer(a->trailer, sizeof(a->trailer));
-	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
-	a->text = text_begin(&x->body, profile->form, profile->name,
-			     profile->text_unit ? profile->text_unit(a->unit, sizeof(a->unit)) : "",
-			     a->now, profile->text_trailer ? a->trailer : NULL);
-	if (!a->text)
-		refuse(x);
-	else
-		x->step = write_step;
+	return true;
 }
 
 void serve_named(const struct profile *profile, struct exchange *x)
 {
-	int64_t seconds = 0, debug = 0;
-	int given = request_query_int(&x->request, "seconds", &seconds);
 	const char *why = profile->refuse ? profile->refuse(&x->request) : NULL;
+	int64_t seconds, debug;
 	struct answer *a;
 
-	if (why || given < 0 || (given && seconds <= 0)) {
-		reply_error(x, 400, why ? why : bad_seconds);
+	if (why) {
+		reply_error(x, 400, why);
 		return;
 	}
-	if (request_query_int(&x->request, "debug", &debug) != 1)
-		debug = 0;
-	if (given && debug) {
-		reply_error(x, 400, "seconds and debug params are incompatible");
+	if (!serve_parameters(x, &seconds, &debug))
 		return;
-	}
-	if (given && seconds > options->max_seconds) {
-		reply_error(x, 400, too_long);
-		return;
-	}
-	if (debug) {
-		serve_text(profile, x);
-		return;
-	}
-	if (x->request.method == METHOD_HEAD) {
-		char name[NAME_SIZE];
-
-		fmt_buf(name, sizeof(name), given ? "%s-delta" : "%s", profile->name);
-		reply_begin(x, 200, "application/octet-stream", name);
-		return;
-	}
 	a = new_answer(profile, x);
 	if (!a) {
 		refuse(x);
 		return;
 	}
-	if (given) {
+	a->seconds = seconds;
+	a->as_text = debug != 0;
+	if (seconds)
 		fmt_buf(a->attachment, sizeof(a->attachment), "%s-delta", profile->name);
-		a->before = profile->take(profile, &x->request);
-		if (!a->before || a->before->incomplete) {
-			refuse(x);
-			return;
-		}
-		a->end_ns = a->start_ns + (uint64_t)seconds * 1000000000u;
+	if (x->request.method == METHOD_HEAD && !debug) {
+		reply_begin(x, 200, "application/octet-stream", a->attachment);
+		drop_answer(x);
+		return;
 	}
-	x->wake_ns = a->end_ns;
 	x->step = named_step;
 }
 
@@ -413,14 +481,14 @@ static enum job_state since_last_step(struct exchange *x, uint64_t now_ns)
 
 	a->now = a->profile->take(a->profile, &x->request);
 	if (!k || !a->now || a->now->incomplete)
-		return no_memory(x);
+		return serve_no_memory(x);
 	next = snapshot_copy(a->now, a->profile->cumulative);
 	if (!next)
-		return no_memory(x);
+		return serve_no_memory(x);
 	if (k->last) {
 		if (!snapshot_subtract(a->now, k->last)) {
 			snapshot_drop(next);
-			return no_memory(x);
+			return serve_no_memory(x);
 		}
 		a->facts.duration_ns = a->now->mono_ns - k->last->mono_ns;
 	}

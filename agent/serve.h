@@ -6,12 +6,16 @@
 #ifndef AGENT_SERVE_H
 #define AGENT_SERVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "agent/base/attr.h"
+#include "agent/http/server.h"
 
 struct exchange;
 struct profile;
+struct request;
 
 /* The CPU profile: samples for ?seconds= (30), ?hz=. */
 void serve_cpu(const struct profile *profile, struct exchange *exchange);
@@ -20,6 +24,13 @@ void serve_named(const struct profile *profile, struct exchange *exchange);
 /* What came since the previous request for the same path: the server-side deltas that Grafana Alloy
  * asks for (godeltaprof). The first answer holds everything since start. */
 void serve_since_last(const struct profile *profile, struct exchange *exchange);
+/* The errors of the parameters that all profiles with ?seconds= and ?debug= have in common: answers and
+ * returns false. Else the two are set, 0 when absent. */
+bool serve_parameters(struct exchange *exchange, int64_t *out_seconds, int64_t *out_debug);
+/* 500: the budget is spent. For a job that has just begun or is under way. */
+enum job_state serve_no_memory(struct exchange *exchange);
+/* ?labels=1, or PPROF_LABELS=1: samples carry their thread's name and number. */
+bool serve_wants_labels(const struct request *request);
 /* 501 and a sentence. */
 void serve_missing(const struct profile *profile, struct exchange *exchange);
 

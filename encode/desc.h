@@ -27,6 +27,8 @@ struct profile_facts {
 	int64_t period;
 	uint64_t time_ns;     /* CLOCK_REALTIME: start of a CPU profile, else when it was taken */
 	uint64_t duration_ns; /* 0: not set */
+	/* The text label "tid" of a sample's tag, 0: none. Used with pprof_begin's tag_name only. */
+	int (*tag_tid)(uint32_t tag);
 	const char *const *comments; /* NULL-terminated list or NULL; none begins with '#' */
 };
 

@@ -29,7 +29,7 @@ bool elf_read_process(uint64_t address, void *buf, size_t size)
 {
 	struct iovec local = { buf, size };
 	struct iovec remote = { (void *)(uintptr_t)address, size };
-	long n = sys_process_vm_readv(sys_getpid(), &local, 1, &remote, 1);
+	long n = sys_process_vm_readv(sys_gettid(), &local, 1, &remote, 1);
 
 	if (n == -EPERM || n == -ENOSYS)
 		return read_proc_mem(address, buf, size);

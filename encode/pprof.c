@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
+#include "agent/base/fmt.h"
 #include "agent/base/mem.h"
 #include "agent/base/sys.h"
 #include "agent/collect/frames.h"
@@ -42,7 +43,7 @@ enum phase {
 	PHASE_DONE
 };
 
-enum { LABELS_MAX = 2, PER_CLOCK = 64, PREFETCH = 8 };
+enum { LABELS_MAX = 3, PER_CLOCK = 64, PREFETCH = 8 };
 
 /* protobuf-c appends byte by byte. */
 struct out {
@@ -68,7 +69,7 @@ struct pprof_writer {
 	size_t at; /* progress inside the phase */
 	int err;   /* the first failure; every later step returns it */
 	size_t n_types;
-	long key_bytes, key_thread; /* text numbers */
+	long key_bytes, key_thread, key_tid; /* text numbers */
 	uint64_t *ids;		    /* location ids of the sample at hand */
 	size_t ids_room;
 	struct out out;
@@ -156,6 +157,7 @@ static size_t sample_labels(struct pprof_writer *w, const struct sample *sample,
 	size_t n = 0;
 	char buf[128];
 	const char *name;
+	int tid;
 
 	if (sample->bytes) {
 		labels[n].key = w->key_bytes;
@@ -168,14 +170,23 @@ static size_t sample_labels(struct pprof_writer *w, const struct sample *sample,
 		labels[n].key = w->key_thread;
 		labels[n++].str = text(w, name);
 	}
+	tid = w->tag_name && w->facts->tag_tid ? w->facts->tag_tid(sample->tag) : 0;
+	if (tid) {
+		if (!w->key_tid)
+			w->key_tid = text(w, "tid");
+		fmt_buf(buf, sizeof(buf), "%d", tid);
+		labels[n].key = w->key_tid;
+		labels[n++].str = text(w, buf);
+	}
 	return n;
 }
 
 static int put_sample(struct pprof_writer *w, const struct sample *sample)
 {
 	label_msg labels[LABELS_MAX] = { PERFTOOLS__PROFILES__LABEL__INIT,
+					 PERFTOOLS__PROFILES__LABEL__INIT,
 					 PERFTOOLS__PROFILES__LABEL__INIT };
-	label_msg *label_list[LABELS_MAX] = { &labels[0], &labels[1] };
+	label_msg *label_list[LABELS_MAX] = { &labels[0], &labels[1], &labels[2] };
 	Perftools__Profiles__Sample row = PERFTOOLS__PROFILES__SAMPLE__INIT;
 	Perftools__Profiles__Sample *rows[] = { &row };
 	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;

@@ -10,6 +10,7 @@
 #include "agent/base/tls.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/process.h"
+#include "agent/collect/record.h"
 #include "agent/collect/threads.h"
 #include "hooks/real.h"
 
@@ -29,13 +30,16 @@ static size_t stack_size(const pthread_attr_t *attr)
 	return size;
 }
 
-static struct thread_launch *launch(void *(*routine)(void *), void *arg, const pthread_attr_t *attr)
+/* by: receives the stack of the caller, with `function` as its leaf. */
+static struct thread_launch *launch(void *(*routine)(void *), void *arg, const pthread_attr_t *attr,
+				    const void *function, const struct stack **by)
 {
 	struct thread_launch *made;
 
 	if (!process_is_target() || process_is_stray() || !guard_enter())
 		return NULL;
-	made = threads_launch(routine, arg, stack_size(attr));
+	*by = record_here_at(function);
+	made = threads_launch(routine, arg, stack_size(attr), *by);
 	guard_leave();
 	return made;
 }
@@ -43,18 +47,19 @@ static struct thread_launch *launch(void *(*routine)(void *), void *arg, const p
 EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*routine)(void *),
 			  void *arg)
 {
+	const struct stack *by;
 	struct thread_launch *made;
 	int err;
 
 	process_poke();
-	made = launch(routine, arg, attr);
+	made = launch(routine, arg, attr, (const void *)real.pthread_create, &by);
 	if (!made)
 		return real.pthread_create(thread, attr, routine, arg);
 	err = real.pthread_create(thread, attr, threads_run, made);
 	if (err)
 		threads_abandon(made);
 	else
-		contention_created((const void *)real.pthread_create);
+		contention_created(by);
 	return err;
 }
 
@@ -62,17 +67,19 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
  * tail jump in the same register. */
 EXPORT int thrd_create(thrd_t *thread, thrd_start_t routine, void *arg)
 {
+	const struct stack *by;
 	struct thread_launch *made;
 	int err;
 
 	process_poke();
-	made = launch((void *(*)(void *))(void (*)(void))routine, arg, NULL);
+	made = launch((void *(*)(void *))(void (*)(void))routine, arg, NULL,
+		      (const void *)real.thrd_create, &by);
 	if (!made)
 		return real.thrd_create(thread, routine, arg);
 	err = real.thrd_create(thread, (thrd_start_t)(void (*)(void))threads_run, made);
 	if (err != thrd_success)
 		threads_abandon(made);
 	else
-		contention_created((const void *)real.thrd_create);
+		contention_created(by);
 	return err;
 }

@@ -42,15 +42,20 @@ uint64_t contention_mutex_fraction(void)
 }
 
 /* The caller's bucket, or that of all stacks for which there is no room; NULL without even that. */
-static struct bucket *bucket_here(enum series series, const void *leaf)
+static struct bucket *bucket_of(enum series series, const struct stack *stack)
 {
 	uint32_t tag = 0;
 	struct bucket *b;
 
 	if (self.labels && tls.thread)
 		tag = atomic_load_explicit(&tls.thread->tag, memory_order_relaxed);
-	b = buckets_get(series, record_here_at(leaf), 0, tag);
+	b = buckets_get(series, stack, 0, tag);
 	return b ? b : buckets_get(series, record_mark(FRAME_OTHER), 0, 0);
+}
+
+static struct bucket *bucket_here(enum series series, const void *leaf)
+{
+	return bucket_of(series, record_here_at(leaf));
 }
 
 static void add_block(uint64_t ns, const void *function)
@@ -181,13 +186,13 @@ NOINLINE void contention_unlock(const void *lock, const void *function)
 	guard_leave();
 }
 
-void contention_created(const void *function)
+void contention_created(const struct stack *by)
 {
 	struct bucket *b;
 
 	if (!guard_enter())
 		return;
-	b = bucket_here(SERIES_THREADCREATE, function);
+	b = bucket_of(SERIES_THREADCREATE, by);
 	if (b)
 		bucket_add(b, COUNT, 1);
 	guard_leave();

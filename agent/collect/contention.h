@@ -54,8 +54,9 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 /* Before a real unlock, if locks_waited(lock). Context: hook. */
 void contention_unlock(const void *lock, const void *function);
 
-/* A thread was created by the caller, through `function`. Context: hook. */
-void contention_created(const void *function);
+struct stack;
+/* A thread was created, by a call with this stack. Context: hook. */
+void contention_created(const struct stack *by);
 
 /* The calling thread ends. Context: hook. */
 void contention_thread_end(struct thread *thread);

@@ -17,8 +17,10 @@
 #include "agent/base/sys.h"
 #include "agent/collect/buckets.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/labels.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/record.h"
+#include "agent/collect/shot.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/stacks.h"
 
@@ -26,6 +28,8 @@ static struct {
 	_Atomic uint32_t active;   /* number of the running session, 0: none */
 	uint32_t last;		   /* number of the newest session */
 	unsigned users;		   /* profiles that share it */
+	_Atomic int labelled;	   /* profiles that want tags */
+	unsigned shooters;	   /* others that use the signal */
 	unsigned hz;
 	_Atomic uint64_t period_ns;
 	_Atomic int sig;
@@ -49,9 +53,15 @@ uint32_t cpu_threads_refused(void)
 	return self.refused;
 }
 
-static void book(const struct stack *stack, uint32_t periods)
+void cpu_label(bool on)
 {
-	struct bucket *b = buckets_get(SERIES_CPU, stack, 0, 0);
+	atomic_fetch_add(&self.labelled, on ? 1 : -1);
+}
+
+static void book(struct thread *t, const struct stack *stack, uint32_t periods)
+{
+	uint32_t tag = atomic_load_explicit(&self.labelled, memory_order_relaxed) ? labels_tag(t) : 0;
+	struct bucket *b = buckets_get(SERIES_CPU, stack, 0, tag);
 
 	if (b)
 		bucket_add(b, 0, periods);
@@ -59,11 +69,16 @@ static void book(const struct stack *stack, uint32_t periods)
 
 static void on_sample(uint32_t index, int overrun, void *context)
 {
-	struct thread *t = threads_at(index);
+	struct thread *t;
 	uint32_t active, n = 1 + (overrun > 0 ? (uint32_t)overrun : 0);
 	const struct stack *stack;
 	uint64_t account;
 
+	if (index & SIGNALS_SHOT) {
+		shot_on_signal(index & ~(uint32_t)SIGNALS_SHOT, context);
+		return;
+	}
+	t = threads_at(index);
 	/* a raw clone that shares its parent's TLS would write into its parent's state (hazard C8) */
 	if (!t || (tls.thread && tls.thread != t))
 		return;
@@ -84,7 +99,7 @@ static void on_sample(uint32_t index, int overrun, void *context)
 		stat_add(STAT_CPU_BUSY, n);
 		stack = record_mark(FRAME_AGENT);
 	}
-	book(stack, n);
+	book(t, stack, n);
 	atomic_store_explicit(&t->timer.last, stack, memory_order_release);
 	atomic_fetch_sub(&self.handlers, 1);
 }
@@ -120,7 +135,7 @@ static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
 		return;
 	due -= (uint32_t)account;
 	stack = atomic_load_explicit(&t->timer.last, memory_order_acquire);
-	book(stack ? stack : late_stack(t), (uint32_t)due);
+	book(t, stack ? stack : late_stack(t), (uint32_t)due);
 	stat_add(STAT_CPU_OWED, due);
 }
 
@@ -207,6 +222,7 @@ void cpu_thread_end(struct thread *t)
 
 	if (session)
 		settle(t, session, sys_clock_ns(CLOCK_THREAD_CPUTIME_ID));
+	labels_thread_end(t);
 }
 
 /* One hexadecimal mask of /proc/thread-self/../TID/status; 0 when it cannot be read. */
@@ -369,13 +385,36 @@ void cpu_release(void)
 	self.returning = true;
 }
 
+int cpu_signal_enter(void)
+{
+	int sig = signals_take();
+
+	if (sig < 0) {
+		stat_add(STAT_CPU_NO_SIGNAL, 1);
+		return -EADDRINUSE;
+	}
+	self.shooters++;
+	return sig;
+}
+
+void cpu_signal_leave(void)
+{
+	if (--self.shooters == 0 && !self.users)
+		self.returning = true;
+}
+
+bool cpu_needs_tending(void)
+{
+	return self.users || self.returning;
+}
+
 bool cpu_tend(void)
 {
 	if (self.users) {
 		arm_all();
 		return true;
 	}
-	if (self.returning && signals_release(any_pending))
+	if (self.returning && !self.shooters && signals_release(any_pending))
 		self.returning = false;
 	return self.returning;
 }
@@ -389,7 +428,8 @@ void cpu_child(void)
 {
 	atomic_store(&self.active, 0);
 	atomic_store(&self.handlers, 0);
-	self.users = 0;
+	self.users = self.shooters = 0;
+	atomic_store(&self.labelled, 0);
 	self.returning = false;
 	signals_child();
 	buckets_child(SERIES_CPU);

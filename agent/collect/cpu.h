@@ -21,8 +21,16 @@
  * -EADDRINUSE: no signal is free. Context: agent. */
 int cpu_acquire(unsigned hz);
 
+/* While at least one profile wants it, samples carry the tag of their thread. Context: agent. */
+void cpu_label(bool on);
+
 /* Leaves the session; the last one ends it: all timers gone, all periods booked. Context: agent. */
 void cpu_release(void);
+
+/* The sampling signal for one-shot timers (collect/shot.c): its number, or -errno when none is free. Each
+ * success is paired with cpu_signal_leave. Context: agent. */
+int cpu_signal_enter(void);
+void cpu_signal_leave(void);
 
 /* Period of the running session in ns, 0 if none. Context: any. */
 uint64_t cpu_period_ns(void);
@@ -31,6 +39,9 @@ uint64_t cpu_period_ns(void);
  * threads that (un)blocked the signal, and gives the signal back. True while it wants to be called
  * again. Context: agent. */
 bool cpu_tend(void);
+
+/* True when cpu_tend wants to be called. Context: agent. */
+bool cpu_needs_tending(void);
 
 /* CPU time that threads used in this session without being sampled, because they block the signal or
  * (refused) because the kernel gave them no timer; and how many threads used at least a period.

@@ -20,6 +20,7 @@ enum frame_mark {
 	FRAME_NO_REGISTERS = 5,	 /* root: the walk needed a register that cannot be read */
 	FRAME_UNKNOWN_ROOT = 6,	 /* root: the walk ended before a known thread root */
 	FRAME_UNSEEN = 7,	 /* only frame: a contended lock became free by a way that we do not see */
+	FRAME_NOT_READ = 8,	 /* only frame: the thread ran, and did not answer in time */
 	FRAME_MARKS = 64
 };
 
@@ -43,6 +44,8 @@ static inline const char *frame_mark_name(uintptr_t pc)
 		return "[unknown caller]";
 	case FRAME_UNSEEN:
 		return "[unlock not seen]";
+	case FRAME_NOT_READ:
+		return "[running, not read]";
 	default:
 		return pc < FRAME_MARKS ? "[mark]" : (const char *)0;
 	}

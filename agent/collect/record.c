@@ -13,6 +13,7 @@
 #include "agent/collect/modules.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/unwind.h"
+#include "agent/collect/unwind_remote.h"
 
 enum { BUFFERS = 64 };
 
@@ -119,6 +120,23 @@ const struct stack *record_here(void)
 const struct stack *record_here_at(const void *leaf)
 {
 	return record_caller(leaf);
+}
+
+const struct stack *record_copy(const struct unwind_snapshot *copy)
+{
+	uint32_t generation = modules_generation();
+	enum unwind_end end = UNWIND_ROOT;
+	const struct stack *stack;
+	unsigned which;
+	uintptr_t *pcs = take_buffer(&which);
+	uint32_t n;
+
+	if (!pcs)
+		return record_mark(FRAME_NOT_READ);
+	n = unwind_remote(copy, pcs, self.max, &end);
+	stack = store(pcs, n, end, generation);
+	give_buffer(which);
+	return stack;
 }
 
 void record_child(void)

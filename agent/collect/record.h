@@ -19,6 +19,9 @@ const struct stack *record_here(void);
 /* The same with one more frame as its leaf: the function that the program called, whose hook this is.
  * Context: hook. */
 const struct stack *record_here_at(const void *leaf);
+/* The stack of a copy. Context: agent. */
+struct unwind_snapshot;
+const struct stack *record_copy(const struct unwind_snapshot *copy);
 
 /* A stack of one mark. Context: signal, hook, agent. */
 const struct stack *record_mark(enum frame_mark mark);

@@ -109,14 +109,17 @@ static void forward(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-	int keep = errno;
-
 	if (info->si_code == SI_TIMER &&
-	    (uintptr_t)info->si_value.sival_ptr >> 32 == signals_cookie(0) >> 32)
+	    (uintptr_t)info->si_value.sival_ptr >> 32 == signals_cookie(0) >> 32) {
+		/* nothing in here touches errno. Saving and restoring it would be a fault: in a raw
+		 * clone it is another thread's (hazard C8) */
 		self.sample((uint32_t)(uintptr_t)info->si_value.sival_ptr, info->si_overrun, context);
-	else
+	} else {
+		int keep = errno;
+
 		forward(sig, info, context);
-	errno = keep;
+		errno = keep;
+	}
 }
 
 static int install(int sig)

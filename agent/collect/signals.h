@@ -45,6 +45,9 @@ static inline uint64_t signals_cookie(uint32_t index)
 	return ((uint64_t)0x70707266 << 32) | index;
 }
 
+/* In the index: a timer of collect/shot.c, not one of a CPU profile. */
+enum { SIGNALS_SHOT = 1 << 30 };
+
 /* Context: child. */
 void signals_child(void);
 

@@ -7,8 +7,6 @@
 #include "agent/base/mem.h"
 #include "agent/base/sys.h"
 #include "agent/collect/buckets.h"
-#include "agent/collect/modules.h"
-#include "agent/collect/stacks.h"
 
 enum { ROOM_FIRST = 256 };
 
@@ -114,6 +112,42 @@ static uint32_t *build_index(const struct snapshot *of, size_t *out_mask)
 	return index;
 }
 
+bool snapshot_fold_tags(struct snapshot *s)
+{
+	size_t mask = 16, kept = 0;
+	uint32_t *index;
+	bool any = false;
+
+	for (size_t i = 0; i < s->n && !any; i++)
+		any = s->samples[i].tag != 0;
+	if (!any)
+		return true;
+	while (mask < s->n * 2)
+		mask *= 2;
+	index = mem_zalloc(mask-- * sizeof(*index));
+	if (!index)
+		return false;
+	for (size_t i = 0; i < s->n; i++) {
+		struct sample sample = s->samples[i];
+		size_t at;
+
+		sample.tag = 0;
+		at = identity_hash(&sample) & mask;
+		while (index[at] && !same_identity(&s->samples[index[at] - 1], &sample))
+			at = (at + 1) & mask;
+		if (!index[at]) {
+			s->samples[kept++] = sample;
+			index[at] = (uint32_t)kept;
+			continue;
+		}
+		for (int v = 0; v < SERIES_VALUES; v++)
+			s->samples[index[at] - 1].value[v] += sample.value[v];
+	}
+	s->n = kept;
+	mem_free(index);
+	return true;
+}
+
 static void drop_zero_rows(struct snapshot *s)
 {
 	size_t kept = 0;
@@ -179,81 +213,4 @@ struct snapshot *snapshot_copy(const struct snapshot *snapshot, unsigned values)
 		copy->mono_ns = snapshot->mono_ns;
 	}
 	return copy;
-}
-
-/* Was the same module at this address in both generations? Yes, unless one went away in between. */
-static bool same_code(uintptr_t pc, uint32_t one, uint32_t other)
-{
-	uint32_t low = one < other ? one : other, high = one < other ? other : one;
-
-	for (const struct module_gone *g = modules_gone(); g; g = g->next)
-		if (pc >= g->start && pc < g->end && g->generation >= low && g->generation < high)
-			return false;
-	return true;
-}
-
-static bool same_stack(const struct stack *a, const struct stack *b)
-{
-	if (a->depth != b->depth || memcmp(a->pcs, b->pcs, a->depth * sizeof(a->pcs[0])) != 0)
-		return false;
-	for (uint32_t i = 0; i < a->depth; i++)
-		if (!same_code(a->pcs[i], a->generation, b->generation))
-			return false;
-	return true;
-}
-
-static uint64_t address_hash(const struct sample *s)
-{
-	uint64_t h = ((uint64_t)s->key << 32 ^ s->tag) * 0xff51afd7ed558ccdu ^ s->stack->depth;
-
-	for (uint32_t i = 0; i < s->stack->depth; i++) {
-		h = (h ^ s->stack->pcs[i]) * 0xff51afd7ed558ccdu;
-		h ^= h >> 32;
-	}
-	return h;
-}
-
-static bool one_generation(const struct snapshot *s)
-{
-	for (size_t i = 1; i < s->n; i++)
-		if (s->samples[i].stack->generation != s->samples[0].stack->generation)
-			return false;
-	return true;
-}
-
-bool snapshot_join_generations(struct snapshot *s)
-{
-	size_t slots = 16, kept = 0;
-	uint32_t *index;
-
-	if (one_generation(s))
-		return true;
-	while (slots < s->n * 2)
-		slots *= 2;
-	index = mem_zalloc(slots * sizeof(*index));
-	if (!index)
-		return false;
-	for (size_t i = 0; i < s->n; i++) {
-		struct sample now = s->samples[i];
-		size_t at = address_hash(&now) & (slots - 1);
-		struct sample *have = NULL;
-
-		for (; index[at]; at = (at + 1) & (slots - 1)) {
-			have = &s->samples[index[at] - 1];
-			if (have->key == now.key && have->tag == now.tag &&
-			    same_stack(have->stack, now.stack))
-				break;
-		}
-		if (index[at]) {
-			for (int v = 0; v < SERIES_VALUES; v++)
-				have->value[v] += now.value[v];
-			continue;
-		}
-		s->samples[kept++] = now;
-		index[at] = (uint32_t)kept;
-	}
-	s->n = kept;
-	mem_free(index);
-	drop_zero_rows(s);
-	return true;
 }

@@ -51,13 +51,12 @@ struct snapshot *snapshot_take(enum series series,
  * stay. false when out of memory: then `later` is unchanged. */
 bool snapshot_subtract(struct snapshot *later, const struct snapshot *earlier);
 
-/* Adds up samples whose stacks differ only in their generation and mean the same code: readers take a
- * list of addresses for an identity. Order is kept. false when out of memory: then nothing changed. */
-bool snapshot_join_generations(struct snapshot *snapshot);
-
 /* A copy in which only the first `values` values of each sample are kept, the others 0. NULL: out of
  * memory. */
 struct snapshot *snapshot_copy(const struct snapshot *snapshot, unsigned values);
+
+/* Forgets the tags: samples that differ in nothing else become one. false when out of memory. */
+bool snapshot_fold_tags(struct snapshot *snapshot);
 
 void snapshot_drop(struct snapshot *snapshot);
 

@@ -36,6 +36,8 @@ struct thread_launch {
 	void *(*routine)(void *);
 	void *arg;
 	size_t stack_size;
+	const struct stack *by;
+	int creator;
 	struct thread_launch *next;
 };
 
@@ -47,6 +49,7 @@ static struct {
 	struct thread *queue_first;	 /* ended records, oldest first */
 	struct thread *queue_last;
 	struct thread_launch *launches;	 /* blocks to use again */
+	struct thread *found;		 /* records that the agent made and no thread has taken over */
 	struct arena arena;
 
 	pthread_key_t key;
@@ -55,6 +58,7 @@ static struct {
 	_Atomic int64_t live;	  /* application threads that have not ended; main counts from the start */
 	_Atomic uint64_t created; /* through pthread_create and thrd_create */
 	_Atomic int agents;	  /* our own threads */
+	_Atomic int found_n;	  /* length of `found` */
 	_Atomic bool watch;	  /* all counted threads ended, uncounted ones are left */
 	void (*begin)(struct thread *);
 	void (*end)(struct thread *);
@@ -118,7 +122,9 @@ static struct thread *fresh_record(void)
 
 static bool is_gone(const struct thread *t)
 {
-	return SYS3(SYS_tgkill, sys_getpid(), atomic_load(&t->tid), 0) == -ESRCH;
+	int tid = atomic_load(&t->tid);
+
+	return !tid || SYS3(SYS_tgkill, sys_getpid(), tid, 0) == -ESRCH;
 }
 
 static struct thread *take_record(int tid)
@@ -145,8 +151,11 @@ static struct thread *take_record(int tid)
 	t->start = NULL;
 	t->altstack = NULL;
 	memset(&t->timer, 0, sizeof(t->timer));
+	atomic_store_explicit(&t->created_by, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->creator, 0, memory_order_relaxed);
 	atomic_store_explicit(&t->blocked, false, memory_order_relaxed);
 	atomic_store_explicit(&t->refused, false, memory_order_relaxed);
+	atomic_store_explicit(&t->labelled, false, memory_order_relaxed);
 	atomic_store_explicit(&t->tid, tid, memory_order_relaxed);
 	atomic_store_explicit(&t->tag,
 			      atomic_fetch_add_explicit(&self.tags, 1, memory_order_relaxed) + 1,
@@ -155,9 +164,9 @@ static struct thread *take_record(int tid)
 	return t;
 }
 
-static void retire_record(struct thread *t)
+/* At the end of the queue: it is used again when its thread has left the kernel. */
+static void queue_record(struct thread *t)
 {
-	atomic_store_explicit(&t->state, THREAD_ENDED, memory_order_release);
 	spin_lock(&self.lock);
 	t->queue = NULL;
 	if (self.queue_last)
@@ -166,6 +175,12 @@ static void retire_record(struct thread *t)
 		self.queue_first = t;
 	self.queue_last = t;
 	spin_unlock(&self.lock);
+}
+
+static void retire_record(struct thread *t)
+{
+	atomic_store_explicit(&t->state, THREAD_ENDED, memory_order_release);
+	queue_record(t);
 }
 
 /* Binds a record to the calling thread. */
@@ -193,6 +208,34 @@ static struct thread *find_tid(int tid)
 	return NULL;
 }
 
+/* Takes the record that the agent made for this tid (only this one, when given) out of the list of those;
+ * NULL: there is none. */
+static struct thread *take_found(int tid, const struct thread *only)
+{
+	struct thread **at, *t;
+
+	if (!atomic_load(&self.found_n))
+		return NULL;
+	spin_lock(&self.lock);
+	for (at = &self.found; (t = *at) != NULL; at = &t->found)
+		if (atomic_load(&t->tid) == tid && (!only || t == only))
+			break;
+	if (t) {
+		*at = t->found;
+		atomic_fetch_sub(&self.found_n, 1);
+	}
+	spin_unlock(&self.lock);
+	return t;
+}
+
+/* One of two records of a thread goes. */
+static void drop_double(struct thread *t)
+{
+	atomic_store(&t->state, THREAD_ENDED);
+	atomic_store(&t->tid, 0);
+	queue_record(t);
+}
+
 void threads_adopt(void)
 {
 	int tid = sys_gettid();
@@ -200,7 +243,7 @@ void threads_adopt(void)
 
 	if (tls.thread || (tls.flags & (TLS_EXITING | TLS_AGENT)))
 		return;
-	t = find_tid(tid);
+	t = take_found(tid, NULL);
 	if (!t)
 		t = take_record(tid);
 	if (t)
@@ -224,7 +267,8 @@ void threads_give_altstacks(void)
 		tls.thread->altstack = altstack_enter();
 }
 
-struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size)
+struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size,
+				     const struct stack *by)
 {
 	struct thread_launch *l;
 
@@ -242,6 +286,8 @@ struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t
 	l->routine = routine;
 	l->arg = arg;
 	l->stack_size = stack_size;
+	l->by = by;
+	l->creator = sys_gettid();
 	/* counted before it runs: main may end before the thread's first instruction */
 	atomic_fetch_add(&self.live, 1);
 	atomic_fetch_add_explicit(&self.created, 1, memory_order_relaxed);
@@ -268,16 +314,40 @@ void threads_abandon(struct thread_launch *launch)
 		guard_leave();
 }
 
-static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size)
+/*
+ * The record of a thread that begins. The agent may find the thread before it gets here, or at the same
+ * time, and make one too; a thread with two records would be listed and charged twice. Each side makes
+ * its record known before it looks for the other's, so at least one sees both; whoever takes the agent's
+ * out of the list decides what becomes of it.
+ */
+static struct thread *own_record(void)
+{
+	int tid = sys_gettid();
+	struct thread *t = take_record(tid), *other;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	other = take_found(tid, NULL);
+	if (other) {
+		if (self.end)
+			self.end(other);
+		drop_double(other);
+	}
+	return t;
+}
+
+static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size, const struct stack *by,
+				  int creator)
 {
 	struct thread *t;
 
 	tls.depth = 1;
-	t = take_record(sys_gettid());
+	t = own_record();
 	if (t) {
 		uintptr_t top = (uintptr_t)pthread_self();
 
 		t->start = routine;
+		atomic_store_explicit(&t->creator, creator, memory_order_relaxed);
+		atomic_store_explicit(&t->created_by, by, memory_order_release);
 		if (stack_size > 2 * STACK_MARGIN) {
 			t->stack_hi = top;
 			t->stack_lo = top - stack_size + STACK_MARGIN;
@@ -295,10 +365,12 @@ void *threads_run(void *launch)
 	void *(*routine)(void *) = l->routine;
 	void *arg = l->arg;
 	size_t stack_size = l->stack_size;
+	const struct stack *by = l->by;
+	int creator = l->creator;
 
 	tls.depth = 1;
 	give_back(l);
-	enter_thread(routine, stack_size);
+	enter_thread(routine, stack_size, by, creator);
 	return routine(arg); /* a tail jump: see hooks/thread.c */
 }
 
@@ -427,12 +499,43 @@ static bool live_tids(struct tid_set *set, uint32_t known)
 		if (atomic_load(&t->state) != THREAD_LIVE)
 			continue;
 		/* threads with a destructor end by themselves; the others are ended here */
-		if (is_gone(t))
+		if (is_gone(t)) {
+			take_found(atomic_load(&t->tid), t);
 			retire_record(t);
-		else
+		} else {
 			tid_set_add(set, atomic_load(&t->tid));
+		}
 	}
 	return true;
+}
+
+static bool has_other(const struct thread *own)
+{
+	int tid = atomic_load(&own->tid);
+
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		const struct thread *t = threads_at(i);
+
+		if (t != own && atomic_load(&t->tid) == tid && atomic_load(&t->state) == THREAD_LIVE)
+			return true;
+	}
+	return false;
+}
+
+/* A thread that /proc lists and that has no record. See own_record. */
+static void make_found(int tid)
+{
+	struct thread *t = take_record(tid);
+
+	if (!t)
+		return;
+	spin_lock(&self.lock);
+	t->found = self.found;
+	self.found = t;
+	atomic_fetch_add(&self.found_n, 1);
+	spin_unlock(&self.lock);
+	if (has_other(t) && take_found(tid, t))
+		drop_double(t);
 }
 
 int threads_sweep(void)
@@ -461,7 +564,7 @@ int threads_sweep(void)
 				continue;
 			/* it may have registered itself since the list was made */
 			if (!find_tid(tid))
-				take_record(tid);
+				make_found(tid);
 		}
 	}
 	sys_close((int)fd);
@@ -482,6 +585,8 @@ void threads_child(void)
 	struct thread *own = tls.thread;
 
 	spin_reset(&self.lock);
+	self.found = NULL;
+	atomic_store(&self.found_n, 0);
 	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
 		struct thread *t = threads_at(i);
 

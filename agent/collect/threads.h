@@ -33,15 +33,23 @@ struct thread {
 	_Atomic int state;	    /* enum thread_state */
 	_Atomic uint32_t tag;	    /* number of this thread for labels, never reused */
 	_Atomic bool blocked;	    /* it blocked our signal when last looked at */
+	_Atomic bool labelled;	    /* samples carry its tag: collect/labels.h */
 	_Atomic bool refused;	    /* the kernel refused it a timer in this session */
 	uint64_t unseen_from_ns;    /* its CPU time when it was first found without a timer */
 	struct thread *queue;	    /* next in the queue of ended records */
+	struct thread *found;	    /* next of those that no thread has taken over */
 	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
 	void *(*start)(void *);	    /* its start routine, NULL when not known */
 	void *altstack;		    /* ours: collect/altstack.h */
 	struct cpu_timer timer;
 	struct lock_wait lock_wait; /* only the thread itself looks at it: collect/contention.c */
+	/* collect/shot.c: the stack that the thread took of itself, and how many it took */
+	_Atomic(const struct stack *) shot;
+	_Atomic uint32_t shots;
+	/* who made it, NULL and 0 when not known: set before its state is THREAD_LIVE, or by itself */
+	_Atomic(const struct stack *) created_by;
+	_Atomic int creator; /* tid */
 };
 
 /* Registers the calling thread, and its stack bounds where they can be had without a lock.
@@ -59,11 +67,12 @@ static inline struct thread *threads_self(void)
 void threads_give_altstacks(void);
 
 /* pthread_create's and thrd_create's work: `routine`/`arg` are replaced by ours. stack_size: of the new
- * thread's stack, 0 when not known. Returns the block to
+ * thread's stack, 0 when not known. by: the stack of the creator. Returns the block to
  * pass on, NULL when out of memory (then the caller creates the thread untouched, counted).
  * threads_abandon gives the block back when the real call failed. Context: hook. */
 struct thread_launch;
-struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size);
+struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size,
+				     const struct stack *by);
 void *threads_run(void *launch); /* the routine to pass on */
 void threads_abandon(struct thread_launch *launch);
 

@@ -20,7 +20,7 @@ bool unwind_peek(uintptr_t at, void *out_bytes, size_t size)
 	struct iovec local = {.iov_base = out_bytes, .iov_len = size};
 	struct iovec remote = {.iov_base = (void *)at, .iov_len = size};
 
-	return sys_process_vm_readv(sys_getpid(), &local, 1, &remote, 1) == (long)size;
+	return sys_process_vm_readv(sys_gettid(), &local, 1, &remote, 1) == (long)size;
 }
 
 /* Number of readable pages from the one of `from` on, at most PROBE_PAGES, or -errno. */
@@ -36,7 +36,7 @@ static NOINLINE long probe_pages(uintptr_t from)
 		from = ALIGN_DOWN(from, (uintptr_t)PAGE) + PAGE;
 	}
 	stat_add(STAT_UNWIND_PROBES, 1);
-	return sys_process_vm_readv(sys_getpid(), &local, 1, remote, PROBE_PAGES);
+	return sys_process_vm_readv(sys_gettid(), &local, 1, remote, PROBE_PAGES);
 }
 
 bool unwind_stack_probe(struct unwind_stack *stack, uintptr_t sp)

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/dumptext.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/sys.h"
+#include "agent/collect/dump.h"
+#include "agent/collect/frames.h"
+#include "agent/collect/stacks.h"
+#include "agent/collect/threads.h"
+#include "agent/waitwords.h"
+#include "encode/buffered.h"
+#include "encode/symbols.h"
+
+struct dumptext {
+	struct symbols *symbols;
+	const struct dump *dump;
+	bool (*leaked)(void *arg, const struct dump_thread *thread);
+	void *arg;
+	size_t next;
+	bool begun; /* something has been written: a blank line comes first */
+	struct buffered out;
+};
+
+struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump,
+				bool (*leaked)(void *, const struct dump_thread *), void *arg)
+{
+	struct dumptext *w = mem_zalloc(sizeof(*w));
+
+	if (!w)
+		return NULL;
+	w->dump = dump;
+	w->leaked = leaked;
+	w->arg = arg;
+	buffered_init(&w->out, sink);
+	w->symbols = symbols_open();
+	if (w->symbols)
+		return w;
+	mem_free(w);
+	return NULL;
+}
+
+void dumptext_drop(struct dumptext *w)
+{
+	if (!w)
+		return;
+	symbols_close(w->symbols);
+	mem_free(w);
+}
+
+/* "name" and, on a line of its own, where it is. */
+static int put_frame(struct dumptext *w, const struct stack *stack, uintptr_t pc, const char *before,
+		     const char *after)
+{
+	struct sink *out = &w->out.sink;
+	struct symbol symbol;
+	const char *path = "[anon]";
+	int err;
+
+	if (!symbols_find(w->symbols, pc, stack->generation, &symbol))
+		return -ENOMEM;
+	if (symbol.mapping >= 0)
+		path = symbols_mapping(w->symbols, (size_t)symbol.mapping)->path;
+	else if (frame_mark_name(pc))
+		path = "[pprof]";
+	err = fmt_sink(out, "%s%s%s\n\t%s", before, symbol.name, after, path);
+	if (!err && symbol.start)
+		err = fmt_sink(out, " +0x%lx", pc - symbol.start);
+	return err ? err : sink_text(out, "\n");
+}
+
+/* The leaf of the creator's stack is pthread_create, which says nothing: its caller is meant. */
+static int put_creator(struct dumptext *w, const struct dump_thread *t)
+{
+	const struct thread *record = threads_at(t->record);
+	const struct stack *by = atomic_load(&record->created_by);
+	int creator = atomic_load(&record->creator);
+	char in[32] = "";
+
+	if (!by || !by->depth || atomic_load(&record->tag) != t->tag)
+		return 0;
+	if (creator)
+		fmt_buf(in, sizeof(in), " in goroutine %d", creator);
+	return put_frame(w, by, by->pcs[by->depth > 1], "created by ", in);
+}
+
+static int put_thread(struct dumptext *w, const struct dump_thread *t)
+{
+	struct sink *out = &w->out.sink;
+	int err = fmt_sink(out, "%sgoroutine %d ", w->begun ? "\n" : "", t->tid);
+
+	w->begun = true;
+	if (!err)
+		err = waitwords_name(out, t->facts.name);
+	if (!err)
+		err = sink_text(out, " [");
+	if (!err)
+		err = waitwords_put(out, w->dump, t);
+	if (!err)
+		err = sink_text(out, w->leaked ? ", leaked]:\n" : "]:\n");
+	for (uint32_t i = 0; !err && i < t->stack->depth; i++)
+		err = put_frame(w, t->stack, t->stack->pcs[i], "", "(...)");
+	return err ? err : put_creator(w, t);
+}
+
+int dumptext_step(struct dumptext *w, uint64_t budget_ns)
+{
+	uint64_t end = sys_clock_ns(CLOCK_MONOTONIC) + budget_ns;
+	int err;
+
+	for (; w->next < dump_n(w->dump); w->next++) {
+		const struct dump_thread *t = dump_at(w->dump, w->next);
+
+		if (sys_clock_ns(CLOCK_MONOTONIC) >= end)
+			return 1;
+		if (t->how == DUMP_GONE || (w->leaked && !w->leaked(w->arg, t)))
+			continue;
+		err = put_thread(w, t);
+		if (err)
+			return err;
+	}
+	return buffered_flush(&w->out);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A dump as Go prints all goroutines (debug=2): a paragraph per thread, "goroutine <tid> "name"
+ * [<state>, <what it waits for>, <n> minutes]:", two lines per frame, "created by". Resumable.
+ * Context: agent.
+ */
+#ifndef AGENT_DUMPTEXT_H
+#define AGENT_DUMPTEXT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/base/sink.h"
+
+struct dump;
+struct dump_thread;
+struct dumptext;
+
+/* The dump is complete and lives until dumptext_drop. `leaked`, when not NULL, says of which threads
+ * to write, marked "leaked". NULL: out of memory. */
+struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump,
+				bool (*leaked)(void *arg, const struct dump_thread *thread), void *arg);
+/* Works for about budget_ns. 1: more to do; 0: all written; -errno. */
+int dumptext_step(struct dumptext *text, uint64_t budget_ns);
+void dumptext_drop(struct dumptext *text);
+
+#endif

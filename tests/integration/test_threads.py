@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thread dumps: what they show of threads in every state, and that no thread notices."""
+import contextlib
+import pathlib
+import re
+import subprocess
+import threading
+import time
+
+import lib
+from lib import App, equal, limit, program, until
+
+HEAD = re.compile(r'^goroutine (\d+) "((?:[^"\\]|\\.)*)" \[(.*)\]:$')
+
+
+def started(*words, **settings):
+    """tests/programs/blocked with these threads. (app, {what: [tids]})"""
+    app = App(program("blocked"), *words, stdin=subprocess.PIPE, **settings)
+    tids = {}
+    while (line := app.line()) != "ready":
+        what, tid = line.split()
+        tids.setdefault(what, []).append(int(tid))
+    return app, tids
+
+
+class Shown:
+    def __init__(self, lines):
+        match = HEAD.match(lines[0])
+        assert match, f"not the head of a thread: {lines[0]!r}"
+        self.tid, self.name, self.state = int(match[1]), match[2], match[3]
+        self.frames, self.created_by = [], None
+        body = lines[1:]
+        assert len(body) % 2 == 0, f"lines of frames come in pairs: {lines}"
+        for function, place in zip(body[::2], body[1::2]):
+            assert place.startswith("\t"), lines
+            if function.startswith("created by "):
+                self.created_by = function[11:]
+            else:
+                assert function.endswith("(...)"), lines
+                self.frames.append(function[:-5])
+
+
+def dump(app, name="goroutine", timeout=None):
+    """goroutine?debug=2: {tid: Shown}."""
+    answer = app.get(name, debug=2, timeout=timeout)
+    equal((answer.status, answer.header("Content-Type")), (200, "text/plain; charset=utf-8"), name)
+    shown = {}
+    for paragraph in answer.text.rstrip("\n").split("\n\n"):
+        one = Shown(paragraph.split("\n"))
+        assert one.tid not in shown, f"thread {one.tid} twice"
+        shown[one.tid] = one
+    return shown
+
+
+def asleep(app, tids):
+    """Waits until the kernel shows all of these threads asleep."""
+    def check():
+        for tid in tids:
+            with open(f"/proc/{app.pid}/task/{tid}/stat", "rb") as stat:
+                if stat.read().rpartition(b")")[2].split()[0] != b"S":
+                    return False
+        return True
+    until(check, f"threads {tids} sleep")
+
+
+def all_tids(tids, *but):
+    return [t for what, some in tids.items() if what not in but for t in some]
+
+
+def test_states():
+    app, tids = started("poll", "read", "sleep", "cond", "sem", "join", "barrier", "spin")
+    with app:
+        asleep(app, all_tids(tids, "spin"))
+        shown = dump(app)
+        one = {what: shown[some[0]] for what, some in tids.items()}
+        equal({what: one[what].state for what in ("poll", "sleep", "cond", "spin")},
+              {"poll": "IO wait, poll", "sleep": "sleep, clock_nanosleep", "cond": "semacquire, condition",
+               "spin": "running"}, "states")
+        assert re.fullmatch(r"IO wait, read fd \d+", one["read"].state), one["read"].state
+        equal(one["join"].state, f'semacquire, thread {tids["sleep"][1]} "blocked"', "join")
+        for what in ("sem", "barrier"):
+            assert one[what].state.startswith("semacquire, "), one[what].state
+        for what, function in (("poll", "poll_on"), ("read", "read_on"), ("sleep", "sleep_on"), ("cond", "wait_cond"),
+                               ("sem", "wait_sem"), ("join", "wait_join"), ("barrier", "wait_barrier"), ("spin", "spin")):
+            assert function in one[what].frames, (what, one[what].frames)
+            assert one[what].frames[-1] in ("clone3", "clone"), one[what].frames
+        equal(one["spin"].frames[0], "spin_here", "leaf of the spinning thread")
+        equal(len(shown), 1 + len(all_tids(tids)), "threads shown")
+        equal(shown[app.pid].created_by, None, "creator of the main thread")
+        equal(one["poll"].created_by, f"start in goroutine {app.pid}", "creator")
+        equal(shown[tids["sleep"][1]].created_by, f'wait_join in goroutine {tids["join"][0]}', "creator of a thread of a thread")
+        assert "main" in shown[app.pid].frames, shown[app.pid].frames
+
+
+def test_all_forms_agree():
+    """proto, debug=1 through go tool pprof's legacy parser, and debug=2 tell the same."""
+    app, tids = started("poll", "poll", "poll", "sleep", "cond", "join")
+    with app:
+        asleep(app, all_tids(tids))
+        profile = app.profile("goroutine")
+        equal(profile.sample_types, [("goroutine", "count")], "sample types")
+        equal((profile.period_type, profile.period), (("goroutine", "count"), 1), "period")
+        threads = 1 + len(all_tids(tids))
+        equal(sum(s.values[0] for s in profile.samples), threads, "threads in the profile")
+        text = app.get("goroutine", debug=1)
+        equal(text.text.split("\n")[0], f"goroutine profile: total {threads}", "first line")
+        directory = lib.scratch()
+        (directory / "text").write_bytes(text.body)
+        (directory / "proto").write_bytes(app.get("goroutine").body)
+        rows = []
+        for name in ("text", "proto"):
+            raw = lib.go_pprof("-raw", "-symbolize=none", directory / name).stdout
+            counts = re.findall(r"^ +(\d+): ((?:\d+ ?)+)$", raw.split("Locations")[0], re.M)
+            places = dict(re.findall(r"^ +(\d+): (0x[0-9a-f]+)", raw.split("Locations")[1], re.M))
+            rows.append(sorted((int(n), tuple(places[i] for i in ids.split())) for n, ids in counts))
+        equal(rows[0], rows[1], "stacks of debug=1 and of the profile")
+        top = lib.go_pprof("-top", directory / "proto").stdout
+        assert re.search(rf"\b{len(tids['poll'])} .*\bpoll_on\b", top), top
+        equal(len(dump(app)), threads, "threads of debug=2")
+
+
+def test_labels():
+    app, tids = started("names", "poll")
+    with app:
+        asleep(app, all_tids(tids))
+        profile = app.profile("goroutine", labels=1)
+        equal(sorted((s.label("tid"), s.label("thread")) for s in profile.samples),
+              sorted(zip(map(str, [app.pid, *tids["poll"], *tids["named"]]),
+                         ["blocked", "blocked", "plain name", "n\ufffdl\\b\"q", "\ufffd\ufffd\ufffdx", "grüße"])), "labels")
+        equal([s.labels for s in app.profile("goroutine").samples if s.labels], [], "labels that nobody asked for")
+        assert "# labels" not in app.get("goroutine", debug=1, labels=1).text
+
+
+def test_labels_of_cpu_profiles():
+    """With and without labels at the same time: each gets its own."""
+    app, tids = started("spin", "spin")
+    with app:
+        profiles = {}
+
+        def fetch(labels):
+            profiles[labels] = app.profile("profile", seconds=2, labels=labels)
+        both = [threading.Thread(target=fetch, args=(n,)) for n in (0, 1)]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+        equal({s.label("tid") for s in profiles[1].samples if s.values[0] > 5}, set(map(str, tids["spin"])), "tids")
+        equal({s.label("thread") for s in profiles[1].samples}, {"blocked"}, "names")
+        equal([s.labels for s in profiles[0].samples if s.labels], [], "labels that nobody asked for")
+        sums = [sum(s.values[1] for s in profiles[n].samples) for n in (0, 1)]
+        assert abs(sums[0] - sums[1]) < 0.1 * sums[0], sums
+
+
+def test_delta():
+    app, _ = started("poll", "sleep")
+    with app:
+        answer = app.get("goroutine", seconds=1)
+        equal((answer.status, answer.header("Content-Disposition")), (200, 'attachment; filename="goroutine-delta"'), "delta")
+        profile = lib.decoded(answer.body)
+        equal(profile.samples, [], "what changed")
+        assert abs(profile.duration_nanos - 1e9) < 3e8, profile.duration_nanos
+        equal(app.get("goroutine", seconds=1, debug=2).status, 400, "seconds and debug")
+
+
+def test_names():
+    app, tids = started("names")
+    with app:
+        shown = dump(app)
+        equal([shown[t].name for t in tids["named"]], ["plain name", "n\\x0al\\\\b\\\"q", "\\xff\\xfe\\x01x", "grüße"], "names")
+
+
+def test_deaf_threads():
+    """Threads that block every signal: asleep they are read like all others, running they are listed."""
+    app, tids = started("deaf", "deafsleep")
+    with app:
+        asleep(app, tids["deafsleep"])
+        shown = dump(app)
+        assert "deafsleep" in shown[tids["deafsleep"][0]].frames
+        assert re.fullmatch(r"running, blocks signal \d+", shown[tids["deaf"][0]].state), shown[tids["deaf"][0]].state
+
+
+def test_raw_clones():
+    """Threads that clone made and that share their parent's TLS."""
+    app, tids = started("clone", "spinclone")
+    with app:
+        asleep(app, tids["clone"])
+        shown = dump(app)
+        assert "in_clone" in shown[tids["clone"][0]].frames, shown[tids["clone"][0]].frames
+        spinning = [s for s in shown.values() if s.state == "running"]
+        equal([s.frames[0] for s in spinning], ["spin_here"], "the clone that runs")
+        assert "spin_in_clone" in spinning[0].frames, spinning[0].frames
+
+
+def test_main_has_ended():
+    app, tids = started("poll", "spin", "spinclone", "mainend")
+    with app:
+        until(lambda: open(f"/proc/{app.pid}/stat").read().rpartition(")")[2].split()[0] == "Z", "main has ended")
+        shown = dump(app)
+        assert app.pid not in shown, "the main thread has ended"
+        assert "poll_on" in shown[tids["poll"][0]].frames, shown[tids["poll"][0]].frames
+        equal(shown[tids["spin"][0]].frames[0], "spin_here")
+        equal(sum("spin_in_clone" in s.frames for s in shown.values()), 1, "the clone")
+
+
+def agent_waited(app):
+    """Seconds that the agent's thread was ready to run while others of this machine had the processors."""
+    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
+        if (task / "comm").read_bytes() == b"pprof-agent\n":
+            return int((task / "schedstat").read_text().split()[1]) / 1e9
+    raise AssertionError("no thread of the agent")
+
+
+def timed(app, what, seconds, function):
+    """The time that it takes on a machine that is not busy with other things must be below `seconds`."""
+    start, waited = time.monotonic(), agent_waited(app)
+    value = function()
+    took = time.monotonic() - start - (agent_waited(app) - waited)
+    lib.note(f"{what}: {took * 1000:.0f} ms")
+    assert took < seconds, f"{what} took {took:.3f} s, not less than {seconds}"
+    return value
+
+
+def test_ten_threads_fast():
+    app, _ = started(*["poll"] * 9)
+    with app:
+        app.get("goroutine")  # reads symbol tables
+        timed(app, "10 threads", 0.05, lambda: app.get("goroutine"))
+        timed(app, "10 threads, debug=2", 0.05, lambda: app.get("goroutine", debug=2))
+
+
+@limit(180)
+def test_ten_thousand_threads():
+    app, _ = started("many=10000")
+    with app:
+        profile = timed(app, "10,000 threads", 2, lambda: app.profile("goroutine"))
+        equal(sum(s.values[0] for s in profile.samples), 10001, "threads")
+        equal(len(timed(app, "10,000 threads, debug=2", 2, lambda: dump(app, timeout=60))), 10001, "threads of debug=2")
+        # nobody else waits for it
+        with contextlib.closing(app.connect()) as connection:
+            connection.request("GET", app._target("goroutine", {"debug": 2}))
+            worst = 0
+            for _ in range(20):
+                start, waited = time.monotonic(), agent_waited(app)
+                equal(app.get("cmdline").status, 200, "cmdline")
+                worst = max(worst, time.monotonic() - start - (agent_waited(app) - waited))
+            equal(connection.getresponse().status, 200, "dump")
+        lib.note(f"worst answer to another client meanwhile: {worst * 1000:.0f} ms")
+        assert worst < 0.1, worst
+
+
+@limit(120)
+def test_no_eintr():
+    """26 blocking calls in threads that cannot cope with EINTR, and dumps all the time."""
+    app = App(program("eintr"), stdin=subprocess.PIPE)
+    with app:
+        equal(app.line(), "ready")
+        end, dumps = time.monotonic() + 30, 0
+        while time.monotonic() < end:
+            equal(app.get("goroutine", debug=dumps % 3).status, 200, "dump")
+            dumps += 1
+        app.process.stdin.close()
+        app.process.stdin = None
+        status, out, _ = app.finish()
+        equal(status, 0, "exit status")
+        rows = [line.split() for line in out.decode().splitlines()]
+        lib.note(f"{dumps} dumps, {sum(int(r[1]) for r in rows)} calls of {len(rows)} kinds")
+        assert len(rows) >= 25 and all(int(r[1]) > 50 for r in rows), rows
+        equal([r for r in rows if r[2] != "0"], [], "calls that returned EINTR")
