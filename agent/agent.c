@@ -37,6 +37,7 @@
 #include "agent/collect/signals.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
+#include "agent/collect/unwind_remote.h"
 #include "agent/inherit.h"
 #include "agent/launchers.h"
 #include "agent/listen.h"
@@ -116,7 +117,7 @@ static const struct {
 	{ "log", log_child },	      { "mem", mem_child },	    { "stats", stats_child },
 	{ "random", random_child },   { "threads", threads_child }, { "cpu", cpu_child },
 	{ "heap", heap_child },	      { "contention", contention_child },
-	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "profiles", profiles_child },
+	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "unwind_remote", unwind_remote_child }, { "profiles", profiles_child },
 	{ "listen", listen_child },	      { "process", process_child },
 };
 
@@ -127,6 +128,7 @@ static void before_fork(void)
 	uint64_t set = sig ? (uint64_t)1 << (sig - 1) : 0, before = 0;
 
 	process_before_fork();
+	listen_before_fork();
 	if (cpu_period_ns() && set && sys_sigprocmask(SIG_BLOCK, &set, &before) == 0 &&
 	    !(before & set))
 		tls.flags |= TLS_FORKING;
@@ -145,6 +147,7 @@ static void unblock_signal(void)
 
 static void after_fork(void)
 {
+	listen_after_fork();
 	unblock_signal();
 	process_forked();
 	stat_add(STAT_FORKS, 1);

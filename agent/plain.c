@@ -18,6 +18,7 @@
 #include "agent/collect/stacks.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
+#include "agent/collect/unwind_remote.h"
 #include "agent/http/server.h"
 #include "agent/listen.h"
 #include "agent/options.h"
@@ -160,6 +161,7 @@ static void plain_text(struct sink *to)
 		 threads_records(), stacks_count());
 	fmt_sink(to, "sampling_signal=%d\ncpu_period_ns=%lu\nmodule_generation=%u\n",
 		 atomic_load(&signals_held), cpu_period_ns(), modules_generation());
+	fmt_sink(to, "libunwind=%s\n", unwind_remote_status());
 	fmt_sink(to, "threads_blocking_the_signal=%u\nthreads_refused_a_timer=%u\n",
 		 cpu_threads_blocked(), cpu_threads_refused());
 	sink_text(to, "\n# counters\n");
