@@ -109,11 +109,11 @@ static void *player(void *arg)
 	return NULL;
 }
 
-static double threads(int n, void *(*run)(void *))
+static void threads(int n, void *(*run)(void *))
 {
 	const struct timespec ts = { RUN_MS / 1000, RUN_MS % 1000 * 1000000 };
 	pthread_t made[64];
-	uint64_t start = now_ns(CLOCK_MONOTONIC);
+	uint64_t start = now_ns(CLOCK_MONOTONIC), cpu = now_ns(CLOCK_PROCESS_CPUTIME_ID);
 
 	for (int i = 0; i < n; i++)
 		pthread_create(&made[i], NULL, run, (void *)(intptr_t)i);
@@ -121,7 +121,8 @@ static double threads(int n, void *(*run)(void *))
 	atomic_store(&stop, 1);
 	for (int i = 0; i < n; i++)
 		pthread_join(made[i], NULL);
-	return (double)(now_ns(CLOCK_MONOTONIC) - start) / (double)total;
+	printf("%.3f %.3f\n", (double)(now_ns(CLOCK_MONOTONIC) - start) / (double)total,
+	       (double)(now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu) / (double)total);
 }
 
 /* ---- pairs without contention ---- */
@@ -204,7 +205,6 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 	int n = argc > 2 ? atoi(argv[2]) : 2;
-	double ns;
 
 	work_inside = 30;
 	work_outside = 60;
@@ -217,13 +217,12 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (!strcmp(what, "contended") || !strcmp(what, "hold"))
-		ns = threads(n, contender);
+		threads(n, contender);
 	else if (!strcmp(what, "readers"))
-		ns = threads(n, reader);
+		threads(n, reader);
 	else if (!strcmp(what, "pingpong"))
-		ns = threads(2, player);
+		threads(2, player);
 	else
 		return 2;
-	printf("%.3f\n", ns);
 	return 0;
 }

@@ -35,19 +35,23 @@ def main():
         agent = run([name], settings)
         print(f"{name:16} {agent[0]:9.2f} {agent[2]:+11.2f}   {agent[1]:+.2f} {agent[3]:+.2f}   {run([name], None)[2]:+.2f}",
               flush=True)
-    print(f"\n{'ns per operation':16} {'bare':>9} {'agent':>9} {'difference':>11} {'ratio':>7}   quartiles     bare/bare")
+    print(f"\n{'ns per operation':16} {'bare':>9} {'agent':>9} {'ratio':>7}   quartiles     bare/bare  | CPU: bare     agent   ratio   quartiles"
+          "     bare/bare")
     for case in CASES:
         bare, again, agent = [], [], []
         for _ in range(rounds):
-            bare += run(case, None)
-            agent += run(case, settings)
-            again += run(case, None)
-        ratios = sorted(2 * a / (b + c) for a, b, c in zip(agent, bare, again))
-        noise = statistics.median(b / c for b, c in zip(bare, again))
-        low, _, high = statistics.quantiles(ratios, n=4)
-        both = statistics.median(bare + again)
-        print(f"{' '.join(case):16} {both:9.2f} {statistics.median(agent):9.2f} {statistics.median(agent) - both:+11.2f} "
-              f"{statistics.median(ratios):7.3f}   {low:.3f}-{high:.3f}   {noise:.3f}", flush=True)
+            bare.append(run(case, None))
+            agent.append(run(case, settings))
+            again.append(run(case, None))
+        line = f"{' '.join(case):16}"
+        for which in (0, 1):
+            a, b, c = ([row[which] for row in rows] for rows in (bare, agent, again))
+            ratios = [2 * y / (x + z) for x, y, z in zip(a, b, c)]
+            low, middle, high = statistics.quantiles(ratios, n=4)
+            noise = statistics.median(x / z for x, z in zip(a, c))
+            line += (f" {statistics.median(a + c):9.2f} {statistics.median(b):9.2f} {middle:7.3f}   {low:.3f}-{high:.3f}   "
+                     f"{noise:.3f}     ")
+        print(line, flush=True)
 
 
 main()

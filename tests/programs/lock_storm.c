@@ -27,6 +27,7 @@ static sem_t sem;
 static _Atomic int stop;
 static _Atomic uint64_t turns[THREADS];
 static int inside[KINDS];
+static char space[20000 * 64] __attribute__((aligned(64))); /* zeros: mutexes that are free */
 
 static void check(int good, const char *what)
 {
@@ -173,14 +174,21 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static void child(void)
+/* whole: fork handlers have run, so that malloc and threads work */
+static void child(int whole)
 {
-	pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
-
 	alarm(20);
-	pthread_mutex_lock(&own);
-	pthread_mutex_unlock(&own);
-	short_lived_object();
+	/* all slots of any table keyed by addresses: a lock in it may be a thread's that is not here */
+	for (int i = 0; i < 20000; i++) {
+		pthread_mutex_t *own = (pthread_mutex_t *)(void *)(space + i * 64);
+
+		pthread_mutex_lock(own);
+		if (i % 100 == 0)
+			check(pthread_mutex_timedlock(own, soon(CLOCK_REALTIME, 1000)) == ETIMEDOUT, "no time-out");
+		pthread_mutex_unlock(own);
+	}
+	if (whole)
+		short_lived_object();
 	_exit(0);
 }
 
@@ -200,7 +208,7 @@ int main(int argc, char **argv)
 		int status;
 
 		if (pid == 0)
-			child();
+			child(tenth & 1);
 		check(pid > 0 && waitpid(pid, &status, 0) == pid, "no child");
 		check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child hangs or died");
 		usleep(100000);
