@@ -355,7 +355,7 @@ static void name_thread(struct trace_merge *m, struct thread_run *t)
 	if (t->own_name[0] && strcmp(t->own_name, m->window.process) != 0)
 		t->label = trace_tables_text(&m->tables, t->own_name);
 	if (!entry && t->start)
-		entry = m->tables.names->function(m->tables.names, t->start, UINT32_MAX);
+		entry = m->tables.names->function(m->tables.names, t->start, TRACE_NOW);
 	/* readers take "runtime." for their own threads and hide them */
 	if (!entry || !entry[0] || !strncmp(entry, "runtime.", n) || (t->label && is_generic(entry)))
 		entry = t->own_name[0] && strncmp(t->own_name, "runtime.", n) ? t->own_name : "thread";

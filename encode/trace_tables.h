@@ -18,9 +18,12 @@ struct stack;
 /* Readers take at most this many bytes of a string, and 2048 of a stack: 100 frames of 20 bytes. */
 enum { TRACE_TEXT_MAX = 1024, TRACE_FRAMES_MAX = 100 };
 
+/* The module generation of now. */
+#define TRACE_NOW UINT32_MAX
+
 /* Who knows names. */
 struct trace_names {
-	/* The function of an address of this module generation: never NULL. */
+	/* The function of an address of this module generation (or TRACE_NOW): never NULL. */
 	const char *(*function)(struct trace_names *names, uint64_t pc, uint32_t generation);
 	/* 0, or the number of the unloaded module that it lay in; may be NULL. */
 	uint32_t (*gone)(struct trace_names *names, uint64_t pc, uint32_t generation);

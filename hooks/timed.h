@@ -24,7 +24,7 @@
 #define TIMED(result, lock, end_of, function, ...)                                              \
 	do {                                                                                    \
 		struct contention_wait wait_;                                                   \
-		bool recorded_ = contention_before(&wait_, lock);                               \
+		bool recorded_ = contention_before(&wait_, lock, (const void *)real.function);                           \
                                                                                                 \
 		result = real.function(__VA_ARGS__);                                            \
 		if (recorded_)                                                                  \

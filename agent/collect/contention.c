@@ -13,6 +13,7 @@
 #include "agent/collect/buckets.h"
 #include "agent/collect/record.h"
 #include "agent/collect/threads.h"
+#include "agent/collect/tracebuf.h"
 
 enum { COUNT, DELAY };
 
@@ -58,7 +59,7 @@ static struct bucket *bucket_here(enum series series, const void *leaf)
 	return bucket_of(series, record_here_at(leaf));
 }
 
-static void add_block(uint64_t ns, const void *function)
+static void add_block(uint64_t ns, const struct stack *stack, const void *function)
 {
 	uint64_t rate = self.block_rate, count = (uint64_t)1 << CONTENTION_COUNT_BITS;
 	struct bucket *b;
@@ -71,7 +72,7 @@ static void add_block(uint64_t ns, const void *function)
 		count = (rate << CONTENTION_COUNT_BITS) / ns;
 		ns = rate;
 	}
-	b = bucket_here(SERIES_BLOCK, function);
+	b = stack ? bucket_of(SERIES_BLOCK, stack) : bucket_here(SERIES_BLOCK, function);
 	if (!b)
 		return;
 	stat_add(STAT_BLOCK_EVENTS, 1);
@@ -130,14 +131,33 @@ static bool blame(const void *lock, uint64_t now)
 	return true;
 }
 
-bool contention_before(struct contention_wait *wait, const void *lock)
+/* While no trace runs, only that the thread waits, for one that may begin meanwhile. */
+static void trace_before(struct contention_wait *wait, const void *function)
 {
-	if (!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE) || !guard_enter())
+	if (tracebuf_on()) {
+		if (!tls.thread)
+			threads_adopt();
+		wait->stack = record_here_at(function);
+	}
+	if (tls.thread)
+		tracebuf_wait_begins(tls.thread, wait->start_ns, wait->lock, wait->stack, function);
+}
+
+bool contention_before(struct contention_wait *wait, const void *lock, const void *function)
+{
+	bool recorded;
+
+	if ((!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE) && !tracebuf_on()) || !guard_enter())
 		return false;
 	wait->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	wait->lock = lock;
+	wait->stack = NULL;
 	wait->blames = lock && self.mutex_fraction && blame(lock, wait->start_ns);
+	recorded = wait->blames || self.block_rate || tracebuf_on();
+	if (recorded)
+		trace_before(wait, function);
 	guard_leave();
-	return wait->blames || self.block_rate;
+	return recorded;
 }
 
 static void stop_blaming(uint64_t now, enum contention_end end)
@@ -165,8 +185,13 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 		return;
 	if (wait->blames)
 		stop_blaming(now, end);
+	if (tracebuf_on() && end != WAIT_NONE && !wait->stack)
+		wait->stack = record_here_at(function);
+	if (tls.thread)
+		tracebuf_wait_ends(tls.thread, wait->start_ns, now, end == WAIT_GOT ? wait->lock : NULL,
+				   wait->stack, end != WAIT_NONE);
 	if (self.block_rate && end != WAIT_NONE)
-		add_block(now - wait->start_ns, function);
+		add_block(now - wait->start_ns, wait->stack, function);
 	guard_leave();
 }
 
@@ -183,6 +208,8 @@ NOINLINE void contention_unlock(const void *lock, const void *function)
 		add_mutex(b, &share);
 		stat_add(STAT_LOCK_CLOSES, 1);
 	}
+	if (tracebuf_on())
+		tracebuf_unlock(lock, function);
 	guard_leave();
 }
 

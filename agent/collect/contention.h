@@ -22,6 +22,7 @@
 #include "agent/base/attr.h"
 #include "agent/collect/locks.h"
 
+struct stack;
 struct thread;
 
 /* Contentions are kept with this many fractional bits: each stands for up to r of them. */
@@ -30,6 +31,8 @@ enum { CONTENTION_COUNT_BITS = 16 };
 /* A wait that is under way; lies on the waiter's stack. */
 struct contention_wait {
 	uint64_t start_ns;
+	const void *lock;
+	const struct stack *stack; /* of the caller, NULL: not taken yet */
 	bool blames; /* the thread's lock_wait is this wait's */
 };
 
@@ -44,11 +47,11 @@ enum contention_end {
 void contention_start(uint64_t block_rate, uint64_t mutex_fraction, bool labels);
 
 /* Before a call that may wait. lock: what its unlocker is to be blamed for, NULL for waits that are
- * nobody's fault. false: nothing is to be recorded, and contention_after must not be called.
- * Context: hook. */
-bool contention_before(struct contention_wait *wait, const void *lock);
+ * nobody's fault. function: what the program called. false: nothing is to be recorded, and
+ * contention_after must not be called. Context: hook. */
+bool contention_before(struct contention_wait *wait, const void *lock, const void *function);
 
-/* After it; errno is not touched. function: what the program called. Context: hook. */
+/* After it; errno is not touched. Context: hook. */
 void contention_after(struct contention_wait *wait, const void *function, enum contention_end end);
 
 /* Before a real unlock, if locks_waited(lock). Context: hook. */
