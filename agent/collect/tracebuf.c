@@ -186,16 +186,18 @@ void tracebuf_wait_begins(struct thread *t, uint64_t now_ns, const void *lock,
 	let_go(own);
 	if (lock && tracebuf_on() && locks_hold(locks_slot(lock)))
 		own->held = locks_slot(lock) + 1;
-	atomic_store(&own->waits_since, 0);
-	atomic_store(&own->stack, stack);
-	atomic_store(&own->function, function);
-	atomic_store(&own->waits_since, now_ns);
+	/* whoever sees one of the new facts sees that the old time is gone */
+	atomic_store_explicit(&own->waits_since, 0, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&own->stack, stack, memory_order_relaxed);
+	atomic_store_explicit(&own->function, function, memory_order_relaxed);
+	atomic_store_explicit(&own->waits_since, now_ns, memory_order_release);
 }
 
 bool tracebuf_waits(struct thread *t, struct trace_record *out)
 {
 	struct thread_trace *own = &t->trace;
-	uint64_t since = atomic_load(&own->waits_since);
+	uint64_t since = atomic_load_explicit(&own->waits_since, memory_order_acquire);
 	uintptr_t leaf;
 
 	if (!since)
@@ -206,9 +208,10 @@ bool tracebuf_waits(struct thread *t, struct trace_record *out)
 	out->tid = (uint32_t)atomic_load(&t->tid);
 	out->at_ns = since;
 	out->until_ns = TRACE_NEVER;
-	out->stack = atomic_load(&own->stack);
-	leaf = (uintptr_t)atomic_load(&own->function);
-	if (atomic_load(&own->waits_since) != since)
+	out->stack = atomic_load_explicit(&own->stack, memory_order_relaxed);
+	leaf = (uintptr_t)atomic_load_explicit(&own->function, memory_order_relaxed);
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&own->waits_since, memory_order_relaxed) != since)
 		return false;
 	/* it began before the trace: who called is not known */
 	if (!out->stack && leaf)
@@ -238,7 +241,7 @@ void tracebuf_wait_ends(struct thread *t, uint64_t since_ns, uint64_t now_ns, co
 {
 	struct trace_record *r;
 
-	atomic_store(&t->trace.waits_since, 0);
+	atomic_store_explicit(&t->trace.waits_since, 0, memory_order_relaxed);
 	if (happened && tracebuf_on()) {
 		r = reserve_for(t);
 		if (r) {
