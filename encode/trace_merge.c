@@ -257,8 +257,8 @@ static void happen(struct trace_merge *m)
 		return;
 	}
 	t = trace_find(m, r->tag);
-	/* nobody told us that it began */
-	if (t->state == NOT_CREATED && r->kind != TRACE_BEGIN)
+	/* nobody told us that it began; a thread that only ended is a record that the agent had made twice */
+	if (t->state == NOT_CREATED && r->kind != TRACE_BEGIN && r->kind != TRACE_END)
 		trace_exist(m, t, p.ns);
 	switch (r->kind) {
 	case TRACE_BEGIN:

@@ -16,6 +16,7 @@
 #include "agent/collect/tracebuf.h"
 
 enum { COUNT, DELAY };
+enum { TRACED_NS = 10000 }; /* shorter ones were none, in all likelihood */
 
 static struct {
 	bool on; /* one of the two is */
@@ -132,32 +133,77 @@ static bool blame(const void *lock, uint64_t now)
 }
 
 /* While no trace runs, only that the thread waits, for one that may begin meanwhile. */
-static void trace_before(struct contention_wait *wait, const void *function)
+static void trace_before(struct trace_wait *wait)
 {
 	if (tracebuf_on()) {
 		if (!tls.thread)
 			threads_adopt();
-		wait->stack = record_here_at(function);
+		wait->stack = record_here_at(wait->function);
 	}
 	if (tls.thread)
-		tracebuf_wait_begins(tls.thread, wait->start_ns, wait->lock, wait->stack, function);
+		tracebuf_wait_begins(tls.thread, wait);
 }
 
-bool contention_before(struct contention_wait *wait, const void *lock, const void *function)
+bool contention_before(struct contention_wait *wait, const void *lock, const void *object,
+		       const void *function)
 {
 	bool recorded;
 
 	if ((!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE) && !tracebuf_on()) || !guard_enter())
 		return false;
-	wait->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
-	wait->lock = lock;
-	wait->stack = NULL;
-	wait->blames = lock && self.mutex_fraction && blame(lock, wait->start_ns);
+	wait->trace = (struct trace_wait){
+		.since_ns = sys_clock_ns(CLOCK_MONOTONIC),
+		.object = object,
+		.function = function,
+		.reason = TRACE_SYNC,
+	};
+	wait->blames = lock && self.mutex_fraction && blame(lock, wait->trace.since_ns);
 	recorded = wait->blames || self.block_rate || tracebuf_on();
 	if (recorded)
-		trace_before(wait, function);
+		trace_before(&wait->trace);
 	guard_leave();
 	return recorded;
+}
+
+bool contention_trace_before(struct contention_wait *wait, enum trace_reason reason, const void *function)
+{
+	if (!guard_enter())
+		return false;
+	wait->trace = (struct trace_wait){
+		.since_ns = sys_clock_ns(CLOCK_MONOTONIC),
+		.function = function,
+		.reason = reason,
+	};
+	wait->blames = false;
+	if (!tls.thread)
+		threads_adopt();
+	/* most of these calls return at once: the stack is taken when one did not */
+	if (tls.thread)
+		tracebuf_wait_begins(tls.thread, &wait->trace);
+	guard_leave();
+	return true;
+}
+
+void contention_trace_after(struct contention_wait *wait)
+{
+	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
+	bool waited = now - wait->trace.since_ns >= TRACED_NS;
+
+	if (!guard_enter())
+		return;
+	if (waited && tracebuf_on())
+		wait->trace.stack = record_here_at(wait->trace.function);
+	if (tls.thread)
+		tracebuf_wait_ends(tls.thread, &wait->trace, now, waited, false);
+	guard_leave();
+}
+
+void contention_wakes(const void *object, const void *function)
+{
+	if (!guard_enter())
+		return;
+	tracebuf_wakes(object, function);
+	guard_leave();
 }
 
 static void stop_blaming(uint64_t now, enum contention_end end)
@@ -185,13 +231,12 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 		return;
 	if (wait->blames)
 		stop_blaming(now, end);
-	if (tracebuf_on() && end != WAIT_NONE && !wait->stack)
-		wait->stack = record_here_at(function);
+	if (tracebuf_on() && end != WAIT_NONE && !wait->trace.stack)
+		wait->trace.stack = record_here_at(function);
 	if (tls.thread)
-		tracebuf_wait_ends(tls.thread, wait->start_ns, now, end == WAIT_GOT ? wait->lock : NULL,
-				   wait->stack, end != WAIT_NONE);
+		tracebuf_wait_ends(tls.thread, &wait->trace, now, end != WAIT_NONE, end == WAIT_GOT);
 	if (self.block_rate && end != WAIT_NONE)
-		add_block(now - wait->start_ns, wait->stack, function);
+		add_block(now - wait->trace.since_ns, wait->trace.stack, function);
 	guard_leave();
 }
 
@@ -209,7 +254,7 @@ NOINLINE void contention_unlock(const void *lock, const void *function)
 		stat_add(STAT_LOCK_CLOSES, 1);
 	}
 	if (tracebuf_on())
-		tracebuf_unlock(lock, function);
+		tracebuf_wakes(lock, function);
 	guard_leave();
 }
 

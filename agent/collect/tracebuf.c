@@ -36,7 +36,7 @@ struct trace_chunk {
 };
 _Static_assert(sizeof(struct trace_chunk) == CHUNK_SIZE, "a chunk is whole pages");
 
-/* The last unlock of a lock of this slot. */
+/* Who last let go an object of this slot. */
 struct waker {
 	struct spin lock;
 	uint32_t tag;
@@ -177,21 +177,21 @@ void tracebuf_thread_end(struct thread *t)
 
 /* ---- waits ---- */
 
-void tracebuf_wait_begins(struct thread *t, uint64_t now_ns, const void *lock,
-			  const struct stack *stack, const void *function)
+void tracebuf_wait_begins(struct thread *t, const struct trace_wait *wait)
 {
 	struct thread_trace *own = &t->trace;
 
 	/* what an earlier wait left that ended by longjmp or cancellation */
 	let_go(own);
-	if (lock && tracebuf_on() && locks_hold(locks_slot(lock)))
-		own->held = locks_slot(lock) + 1;
+	if (wait->object && tracebuf_on() && locks_hold(locks_slot(wait->object)))
+		own->held = locks_slot(wait->object) + 1;
 	/* whoever sees one of the new facts sees that the old time is gone */
 	atomic_store_explicit(&own->waits_since, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
-	atomic_store_explicit(&own->stack, stack, memory_order_relaxed);
-	atomic_store_explicit(&own->function, function, memory_order_relaxed);
-	atomic_store_explicit(&own->waits_since, now_ns, memory_order_release);
+	atomic_store_explicit(&own->stack, wait->stack, memory_order_relaxed);
+	atomic_store_explicit(&own->function, wait->function, memory_order_relaxed);
+	atomic_store_explicit(&own->reason, wait->reason, memory_order_relaxed);
+	atomic_store_explicit(&own->waits_since, wait->since_ns, memory_order_release);
 }
 
 bool tracebuf_waits(struct thread *t, struct trace_record *out)
@@ -209,6 +209,7 @@ bool tracebuf_waits(struct thread *t, struct trace_record *out)
 	out->at_ns = since;
 	out->until_ns = TRACE_NEVER;
 	out->stack = atomic_load_explicit(&own->stack, memory_order_relaxed);
+	out->reason = atomic_load_explicit(&own->reason, memory_order_relaxed);
 	leaf = (uintptr_t)atomic_load_explicit(&own->function, memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&own->waits_since, memory_order_relaxed) != since)
@@ -220,15 +221,15 @@ bool tracebuf_waits(struct thread *t, struct trace_record *out)
 }
 
 /* Who ended this wait, if that was seen. */
-static void find_waker(struct trace_record *r, const void *lock)
+static void find_waker(struct trace_record *r, const void *object)
 {
-	struct waker *w = &wakers[locks_slot(lock)];
+	struct waker *w = &wakers[locks_slot(object)];
 
 	if (!spin_try(&w->lock)) {
 		stat_add(STAT_TRACE_WAKERS_LOST, 1);
 		return;
 	}
-	if (w->what == lock && w->ns > r->at_ns && w->ns < r->until_ns && w->tag != r->tag) {
+	if (w->what == object && w->ns > r->at_ns && w->ns < r->until_ns && w->tag != r->tag) {
 		r->waker = w->tag;
 		r->woken_ns = w->ns;
 		r->waker_stack = w->stack;
@@ -236,8 +237,8 @@ static void find_waker(struct trace_record *r, const void *lock)
 	spin_unlock(&w->lock);
 }
 
-void tracebuf_wait_ends(struct thread *t, uint64_t since_ns, uint64_t now_ns, const void *lock,
-			const struct stack *stack, bool happened)
+void tracebuf_wait_ends(struct thread *t, const struct trace_wait *wait, uint64_t now_ns,
+			bool happened, bool woken)
 {
 	struct trace_record *r;
 
@@ -245,21 +246,21 @@ void tracebuf_wait_ends(struct thread *t, uint64_t since_ns, uint64_t now_ns, co
 	if (happened && tracebuf_on()) {
 		r = reserve_for(t);
 		if (r) {
-			r->at_ns = since_ns;
+			r->at_ns = wait->since_ns;
 			r->until_ns = now_ns;
-			r->stack = stack;
-			r->reason = TRACE_SYNC;
-			if (lock)
-				find_waker(r, lock);
+			r->stack = wait->stack;
+			r->reason = (uint8_t)wait->reason;
+			if (wait->object && woken)
+				find_waker(r, wait->object);
 		}
 		done(&t->trace, r, TRACE_WAIT);
 	}
 	let_go(&t->trace);
 }
 
-void tracebuf_unlock(const void *lock, const void *function)
+void tracebuf_wakes(const void *object, const void *function)
 {
-	struct waker *w = &wakers[locks_slot(lock)];
+	struct waker *w = &wakers[locks_slot(object)];
 	const struct stack *stack;
 
 	if (!tls.thread)
@@ -271,7 +272,7 @@ void tracebuf_unlock(const void *lock, const void *function)
 		stat_add(STAT_TRACE_WAKERS_LOST, 1);
 		return;
 	}
-	w->what = lock;
+	w->what = object;
 	w->tag = atomic_load_explicit(&tls.thread->tag, memory_order_relaxed);
 	w->stack = stack;
 	w->ns = sys_clock_ns(CLOCK_MONOTONIC);

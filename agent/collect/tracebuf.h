@@ -6,8 +6,8 @@
  * tracebuf_session, and all of those places are slow anyway: a wait, the begin or end of a thread, a
  * CPU sample.
  *
- * Locks that traced waiters wait for are marked in the filter of collect/locks.h, so that their unlocks
- * come here and can be told to the waiter as the ones that woke it.
+ * What traced waiters wait for is marked in the filter of collect/locks.h, so that those who let it go
+ * come here, and the waiter can be told who woke it.
  */
 #ifndef COLLECT_TRACEBUF_H
 #define COLLECT_TRACEBUF_H
@@ -23,6 +23,15 @@
 struct stack;
 struct thread;
 struct trace_chunk;
+
+/* A wait that is under way. */
+struct trace_wait {
+	uint64_t since_ns;
+	const void *object;	   /* what tracebuf_wakes will be called with, NULL: nothing */
+	const void *function;	   /* that the program called */
+	const struct stack *stack; /* of the caller, NULL: not taken yet */
+	enum trace_reason reason;
+};
 
 /* How a thread came to be: noted by its creator before it runs. */
 struct trace_birth {
@@ -40,7 +49,8 @@ struct thread_trace {
 	_Atomic uint64_t waits_since;	    /* a wait is under way, 0: none */
 	_Atomic(const struct stack *) stack; /* of it, NULL: not known */
 	_Atomic(const void *) function;	    /* that it called */
-	uint32_t held;			    /* slot + 1 of the lock that it waits for, 0: none */
+	_Atomic uint8_t reason;		    /* enum trace_reason */
+	uint32_t held;			    /* slot + 1 of the object that it waits for, 0: none */
 	struct trace_birth birth;
 };
 
@@ -60,16 +70,15 @@ void tracebuf_creating(struct trace_birth *out, const struct stack *by);
 void tracebuf_thread_begin(struct thread *thread);
 void tracebuf_thread_end(struct thread *thread);
 
-/* A wait begins: for a lock (an address that tracebuf_unlock will be called with), or NULL. stack may be
- * NULL while no trace runs; function is what the program called. Notes it as under way. */
-void tracebuf_wait_begins(struct thread *thread, uint64_t now_ns, const void *lock,
-			  const struct stack *stack, const void *function);
-/* It is over; happened: it was a wait, to be recorded. */
-void tracebuf_wait_ends(struct thread *thread, uint64_t since_ns, uint64_t now_ns, const void *lock,
-			const struct stack *stack, bool happened);
+/* Notes a wait as under way, also while no trace runs. */
+void tracebuf_wait_begins(struct thread *thread, const struct trace_wait *wait);
+/* It is over, and is recorded if it was one. woken: by whoever called tracebuf_wakes last. */
+void tracebuf_wait_ends(struct thread *thread, const struct trace_wait *wait, uint64_t now_ns,
+			bool happened, bool woken);
 
-/* Somebody gives a lock up that a traced thread may wait for. */
-void tracebuf_unlock(const void *lock, const void *function);
+/* The caller is about to let go what a traced thread may wait for, through `function`. (Not for
+ * joins: a thread that ends is gone from here long before the kernel lets its joiner go.) */
+void tracebuf_wakes(const void *object, const void *function);
 
 /* A CPU sample of the calling thread. Context: signal. */
 void tracebuf_sample(struct thread *thread, const struct stack *stack);

@@ -117,6 +117,32 @@ def test_waiting_times():
 
 
 @limit(120)
+def test_sleeps_and_waits_for_descriptors():
+    """They are no synchronization: go tool trace knows the latter as network."""
+    python = needs("python3")
+    code = ("import select, socket, sys, time\n"
+            "a, b = socket.socketpair()\n"
+            "print('ready', flush=True); sys.stdin.readline()\n"
+            "poll = select.poll(); poll.register(a, 1)\n"
+            "t = time.monotonic(); poll.poll(300); select.select([a], [], [], .2)\n"
+            "e = select.epoll(); e.register(a, 1); e.poll(.25)\n"
+            "print(time.monotonic() - t, flush=True); time.sleep(.3); sys.stdin.readline()\n")
+    with App(python, "-c", code, stdin=subprocess.PIPE) as app:
+        equal(app.line(), "ready")
+        fetch = Fetch(app, seconds=2)
+        until(lambda: recording(app), "the trace runs")
+        app.say("go")
+        waited = 1e3 * float(app.line())
+        file = fetch.save()
+        got = rows(go_trace(file, "net"))
+        note(waited, got)
+        total = sum(got[name][0] for name in ("poll", "select", "epoll_wait"))
+        assert abs(total - waited) < 0.02 * waited, (total, waited, got)
+        # the sleep is neither
+        assert not any("sleep" in name for name in {**got, **rows(go_trace(file, "sync"))}), got
+
+
+@limit(120)
 def test_pages():
     with known_waits() as (file, _), pages(file) as get:
         assert "Goroutine analysis" in get("/"), get("/")
@@ -144,6 +170,10 @@ def test_pages():
         holder = next(iter(lane_of[next(n for n in lane_of if "holder" in n)]))
         lockers = {t for n, ts in lane_of.items() if "locker" in n for t in ts}
         assert any(a == holder and b in lockers for a, b in pairs), (holder, lockers, pairs, lanes)
+        # main signals the condition
+        main, awaiter = (next(iter(lane_of[next(n for n in lane_of if re.match(rf"G\d+ {w}$", n))]))
+                         for w in ("main", "awaiter"))
+        assert (main, awaiter) in pairs, (main, awaiter, pairs)
         note(f"{len(events)} events, lanes {sorted(lanes.values())}")
         # CPU samples of burner, and waits that never end are no endless slices
         assert any("CPU profile sample" in name or "sample" in name for name in names), sorted(names)[:80]
@@ -200,7 +230,7 @@ def test_client_gone():
 def test_full():
     """Memory for few records: the trace ends early, says so and opens."""
     with App(program("waits"), "pthread_mutex_lock", 4, 200, 100000, stdin=subprocess.PIPE,
-             max_mem=2 << 20) as app:
+             max_mem=4 << 20) as app:
         fetch = Fetch(app, seconds=20)
         file = fetch.save()
         assert counter(app, "traces_cut") == 1
