@@ -36,6 +36,7 @@
 #include "agent/collect/record.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/threads.h"
+#include "agent/collect/tracebuf.h"
 #include "agent/collect/unwind.h"
 #include "agent/collect/unwind_remote.h"
 #include "agent/inherit.h"
@@ -98,10 +99,17 @@ static enum process_role decide_role(char **argv)
 	return launchers_is_one(self.program, argv) ? PROCESS_OFF : PROCESS_TARGET;
 }
 
+static void begin_thread(struct thread *thread)
+{
+	tracebuf_thread_begin(thread);
+	cpu_thread_begin(thread);
+}
+
 static void end_thread(struct thread *thread)
 {
 	cpu_thread_end(thread);
 	contention_thread_end(thread);
+	tracebuf_thread_end(thread);
 }
 
 static void last_application_thread(void)
@@ -115,7 +123,8 @@ static const struct {
 	void (*child)(void);
 } modules[] = {
 	{ "log", log_child },	      { "mem", mem_child },	    { "stats", stats_child },
-	{ "random", random_child },   { "threads", threads_child }, { "cpu", cpu_child },
+	{ "random", random_child },   { "threads", threads_child }, { "trace", tracebuf_child },
+	{ "cpu", cpu_child },
 	{ "heap", heap_child },	      { "contention", contention_child },
 	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "unwind_remote", unwind_remote_child }, { "profiles", profiles_child },
 	{ "listen", listen_child },	      { "process", process_child },
@@ -234,7 +243,7 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	signals_start(real.sigaction);
 	cpu_start();
 	altstack_set(options->altstack);
-	threads_notify(cpu_thread_begin, end_thread, last_application_thread);
+	threads_notify(begin_thread, end_thread, last_application_thread);
 	threads_start();
 	threads_main_stack((uintptr_t)argv);
 	register_fork_handlers();

@@ -11,6 +11,7 @@
 #include "agent/goroutine.h"
 #include "agent/http/server.h"
 #include "agent/serve.h"
+#include "agent/serve_trace.h"
 #include "encode/symbols.h"
 
 #define PREFIX "/debug/pprof"
@@ -155,8 +156,7 @@ const struct profile profiles[] = {
 			"the seconds GET parameter. After you get the trace file, use the go tool trace "
 			"command to investigate the trace.",
 		.methods = READ,
-		.serve = serve_missing,
-		.missing = "Could not enable tracing: this version of pprofagent does not trace yet",
+		.serve = serve_trace,
 	},
 	{
 		.name = "delta_block",

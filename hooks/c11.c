@@ -53,7 +53,7 @@ EXPORT int cnd_wait(cnd_t *cond, mtx_t *mutex)
 
 	if (UNLIKELY(locks_waited(mutex)))
 		mutex_unlocks(inside(mutex), (const void *)real.cnd_wait);
-	TIMED(result, NULL, timed_end_thrd, cnd_wait, cond, mutex);
+	TIMED_ON(result, cond, timed_end_thrd, cnd_wait, cond, mutex);
 	return result;
 }
 
@@ -64,8 +64,20 @@ EXPORT int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex,
 
 	if (UNLIKELY(locks_waited(mutex)))
 		mutex_unlocks(inside(mutex), (const void *)real.cnd_timedwait);
-	TIMED(result, NULL, timed_end_thrd, cnd_timedwait, cond, mutex, until);
+	TIMED_ON(result, cond, timed_end_thrd, cnd_timedwait, cond, mutex, until);
 	return result;
+}
+
+EXPORT int cnd_signal(cnd_t *cond)
+{
+	timed_wakes(cond, (const void *)real.cnd_signal);
+	return real.cnd_signal(cond);
+}
+
+EXPORT int cnd_broadcast(cnd_t *cond)
+{
+	timed_wakes(cond, (const void *)real.cnd_broadcast);
+	return real.cnd_broadcast(cond);
 }
 
 /* A thread that has ended is joined without a wait, which nothing tells beforehand: there is no try. */

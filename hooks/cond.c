@@ -18,7 +18,7 @@
                                                                                           \
 		if (UNLIKELY(locks_waited(mutex)))                                        \
 			mutex_unlocks(mutex, (const void *)real.function);                \
-		TIMED(err_, NULL, timed_end_errno, function, cond, mutex, ##__VA_ARGS__); \
+		TIMED_ON(err_, cond, timed_end_errno, function, cond, mutex, ##__VA_ARGS__); \
 		return err_;                                                              \
 	} while (0)
 
@@ -29,6 +29,14 @@ int cond_wait_new(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int cond_wait_old(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int cond_timedwait_new(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until);
 int cond_timedwait_old(pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until);
+int cond_signal_new(pthread_cond_t *cond);
+int cond_signal_old(pthread_cond_t *cond);
+int cond_broadcast_new(pthread_cond_t *cond);
+int cond_broadcast_old(pthread_cond_t *cond);
+IMPLEMENTS(cond_signal_new, pthread_cond_signal, "@@@GLIBC_2.3.2");
+IMPLEMENTS(cond_signal_old, pthread_cond_signal, "@GLIBC_2.2.5, remove");
+IMPLEMENTS(cond_broadcast_new, pthread_cond_broadcast, "@@@GLIBC_2.3.2");
+IMPLEMENTS(cond_broadcast_old, pthread_cond_broadcast, "@GLIBC_2.2.5, remove");
 IMPLEMENTS(cond_wait_new, pthread_cond_wait, "@@@GLIBC_2.3.2");
 IMPLEMENTS(cond_wait_old, pthread_cond_wait, "@GLIBC_2.2.5, remove");
 IMPLEMENTS(cond_timedwait_new, pthread_cond_timedwait, "@@@GLIBC_2.3.2");
@@ -43,7 +51,21 @@ EXPORT int cond_timedwait_old(pthread_cond_t *cond, pthread_mutex_t *mutex, cons
 {
 	WAIT(pthread_cond_timedwait_old, cond, mutex, until);
 }
+
+EXPORT int cond_signal_old(pthread_cond_t *cond)
+{
+	timed_wakes(cond, (const void *)real.pthread_cond_signal_old);
+	return real.pthread_cond_signal_old(cond);
+}
+
+EXPORT int cond_broadcast_old(pthread_cond_t *cond)
+{
+	timed_wakes(cond, (const void *)real.pthread_cond_broadcast_old);
+	return real.pthread_cond_broadcast_old(cond);
+}
 #else
+#define cond_signal_new	   pthread_cond_signal
+#define cond_broadcast_new pthread_cond_broadcast
 #define cond_wait_new	   pthread_cond_wait
 #define cond_timedwait_new pthread_cond_timedwait
 #endif
@@ -62,4 +84,16 @@ EXPORT int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, 
 				  const struct timespec *until)
 {
 	WAIT(pthread_cond_clockwait, cond, mutex, clock, until);
+}
+
+EXPORT int cond_signal_new(pthread_cond_t *cond)
+{
+	timed_wakes(cond, (const void *)real.pthread_cond_signal);
+	return real.pthread_cond_signal(cond);
+}
+
+EXPORT int cond_broadcast_new(pthread_cond_t *cond)
+{
+	timed_wakes(cond, (const void *)real.pthread_cond_broadcast);
+	return real.pthread_cond_broadcast(cond);
 }

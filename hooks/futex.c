@@ -34,7 +34,7 @@ long futex_wait(long number, void *word, long op, long expected, const struct ti
 	const void *lock = (int)expected == TAKEN_AND_WAITED_FOR ? word : NULL;
 	long result;
 
-	TIMED(result, lock, end_of, syscall, number, word, op, expected, time, word2, mask);
+	TIMED_BOTH(result, lock, word, end_of, syscall, number, word, op, expected, time, word2, mask);
 	return result;
 }
 

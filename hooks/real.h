@@ -13,13 +13,17 @@
 
 #include <dlfcn.h>
 #include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/signalfd.h>
 #include <threads.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/base/attr.h"

@@ -36,7 +36,7 @@ EXPORT int sem_wait(sem_t *sem)
 	int result;
 
 	TRY_SEM(sem);
-	TIMED(result, NULL, end_of, sem_wait, sem);
+	TIMED_ON(result, sem, end_of, sem_wait, sem);
 	return result;
 }
 
@@ -47,7 +47,7 @@ EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict un
 	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.sem_timedwait(sem, until);
 	TRY_SEM(sem);
-	TIMED(result, NULL, end_of, sem_timedwait, sem, until);
+	TIMED_ON(result, sem, end_of, sem_timedwait, sem, until);
 	return result;
 }
 
@@ -58,6 +58,12 @@ EXPORT int sem_clockwait(sem_t *restrict sem, clockid_t clock, const struct time
 	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.sem_clockwait(sem, clock, until);
 	TRY_SEM(sem);
-	TIMED(result, NULL, end_of, sem_clockwait, sem, clock, until);
+	TIMED_ON(result, sem, end_of, sem_clockwait, sem, clock, until);
 	return result;
+}
+
+EXPORT int sem_post(sem_t *sem)
+{
+	timed_wakes(sem, (const void *)real.sem_post);
+	return real.sem_post(sem);
 }

@@ -21,15 +21,43 @@
  * turns the result into an enum contention_end. The guard is down during the real call, and no
  * code of ours must run when it is left by cancellation: nothing is to be undone.
  */
-#define TIMED(result, lock, end_of, function, ...)                                              \
+#define TIMED(result, lock, end_of, function, ...) \
+	TIMED_BOTH(result, lock, lock, end_of, function, __VA_ARGS__)
+
+/* The same for what is no lock: object is what timed_wakes is called with. */
+#define TIMED_ON(result, object, end_of, function, ...) \
+	TIMED_BOTH(result, NULL, (const void *)(object), end_of, function, __VA_ARGS__)
+
+#define TIMED_BOTH(result, lock, object, end_of, function, ...)                                 \
 	do {                                                                                    \
 		struct contention_wait wait_;                                                   \
-		bool recorded_ = contention_before(&wait_, lock);                               \
+		bool recorded_ = contention_before(&wait_, lock, object,                        \
+						   (const void *)real.function);                \
                                                                                                 \
 		result = real.function(__VA_ARGS__);                                            \
 		if (recorded_)                                                                  \
 			contention_after(&wait_, (const void *)real.function, end_of(result)); \
 	} while (0)
+
+/* result = real.function(arguments); while a trace runs, its duration is in it. */
+#define TRACED(result, reason, function, ...)                                                     \
+	do {                                                                                      \
+		struct contention_wait wait_;                                                     \
+		bool recorded_ = tracebuf_on() &&                                                 \
+				 contention_trace_before(&wait_, reason,                          \
+							 (const void *)real.function);            \
+                                                                                                  \
+		result = real.function(__VA_ARGS__);                                              \
+		if (UNLIKELY(recorded_))                                                          \
+			contention_trace_after(&wait_);                                           \
+	} while (0)
+
+/* Before `function` lets those go on who wait for object: traces show who it was. */
+static inline void timed_wakes(const void *object, const void *function)
+{
+	if (tracebuf_on() && locks_waited(object))
+		contention_wakes(object, function);
+}
 
 /* Returns from the hook what the try answers, unless that is `busy`. */
 #define TRY_FIRST(busy, try, ...)               \

@@ -48,7 +48,8 @@ EXPORT int pthread_barrier_wait(pthread_barrier_t *barrier)
 {
 	int result;
 
-	TIMED(result, NULL, end_of_barrier, pthread_barrier_wait, barrier);
+	timed_wakes(barrier, (const void *)real.pthread_barrier_wait);
+	TIMED_ON(result, barrier, end_of_barrier, pthread_barrier_wait, barrier);
 	return result;
 }
 

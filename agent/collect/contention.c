@@ -13,8 +13,10 @@
 #include "agent/collect/buckets.h"
 #include "agent/collect/record.h"
 #include "agent/collect/threads.h"
+#include "agent/collect/tracebuf.h"
 
 enum { COUNT, DELAY };
+enum { TRACED_NS = 10000 }; /* shorter ones were none, in all likelihood */
 
 static struct {
 	bool on; /* one of the two is */
@@ -58,7 +60,7 @@ static struct bucket *bucket_here(enum series series, const void *leaf)
 	return bucket_of(series, record_here_at(leaf));
 }
 
-static void add_block(uint64_t ns, const void *function)
+static void add_block(uint64_t ns, const struct stack *stack, const void *function)
 {
 	uint64_t rate = self.block_rate, count = (uint64_t)1 << CONTENTION_COUNT_BITS;
 	struct bucket *b;
@@ -71,7 +73,7 @@ static void add_block(uint64_t ns, const void *function)
 		count = (rate << CONTENTION_COUNT_BITS) / ns;
 		ns = rate;
 	}
-	b = bucket_here(SERIES_BLOCK, function);
+	b = stack ? bucket_of(SERIES_BLOCK, stack) : bucket_here(SERIES_BLOCK, function);
 	if (!b)
 		return;
 	stat_add(STAT_BLOCK_EVENTS, 1);
@@ -130,14 +132,78 @@ static bool blame(const void *lock, uint64_t now)
 	return true;
 }
 
-bool contention_before(struct contention_wait *wait, const void *lock)
+/* While no trace runs, only that the thread waits, for one that may begin meanwhile. */
+static void trace_before(struct trace_wait *wait)
 {
-	if (!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE) || !guard_enter())
+	if (tracebuf_on()) {
+		if (!tls.thread)
+			threads_adopt();
+		wait->stack = record_here_at(wait->function);
+	}
+	if (tls.thread)
+		tracebuf_wait_begins(tls.thread, wait);
+}
+
+bool contention_before(struct contention_wait *wait, const void *lock, const void *object,
+		       const void *function)
+{
+	bool recorded;
+
+	if ((!__atomic_load_n(&self.on, __ATOMIC_ACQUIRE) && !tracebuf_on()) || !guard_enter())
 		return false;
-	wait->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
-	wait->blames = lock && self.mutex_fraction && blame(lock, wait->start_ns);
+	wait->trace = (struct trace_wait){
+		.since_ns = sys_clock_ns(CLOCK_MONOTONIC),
+		.object = object,
+		.function = function,
+		.reason = TRACE_SYNC,
+	};
+	wait->blames = lock && self.mutex_fraction && blame(lock, wait->trace.since_ns);
+	recorded = wait->blames || self.block_rate || tracebuf_on();
+	if (recorded)
+		trace_before(&wait->trace);
 	guard_leave();
-	return wait->blames || self.block_rate;
+	return recorded;
+}
+
+bool contention_trace_before(struct contention_wait *wait, enum trace_reason reason, const void *function)
+{
+	if (!guard_enter())
+		return false;
+	wait->trace = (struct trace_wait){
+		.since_ns = sys_clock_ns(CLOCK_MONOTONIC),
+		.function = function,
+		.reason = reason,
+	};
+	wait->blames = false;
+	if (!tls.thread)
+		threads_adopt();
+	/* most of these calls return at once: the stack is taken when one did not */
+	if (tls.thread)
+		tracebuf_wait_begins(tls.thread, &wait->trace);
+	guard_leave();
+	return true;
+}
+
+void contention_trace_after(struct contention_wait *wait)
+{
+	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
+	bool waited = now - wait->trace.since_ns >= TRACED_NS;
+
+	if (!guard_enter())
+		return;
+	if (waited && tracebuf_on())
+		wait->trace.stack = record_here_at(wait->trace.function);
+	if (tls.thread)
+		tracebuf_wait_ends(tls.thread, &wait->trace, now, waited, false);
+	guard_leave();
+}
+
+void contention_wakes(const void *object, const void *function)
+{
+	if (!guard_enter())
+		return;
+	tracebuf_wakes(object, function);
+	guard_leave();
 }
 
 static void stop_blaming(uint64_t now, enum contention_end end)
@@ -165,8 +231,12 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 		return;
 	if (wait->blames)
 		stop_blaming(now, end);
+	if (tracebuf_on() && end != WAIT_NONE && !wait->trace.stack)
+		wait->trace.stack = record_here_at(function);
+	if (tls.thread)
+		tracebuf_wait_ends(tls.thread, &wait->trace, now, end != WAIT_NONE, end == WAIT_GOT);
 	if (self.block_rate && end != WAIT_NONE)
-		add_block(now - wait->start_ns, function);
+		add_block(now - wait->trace.since_ns, wait->trace.stack, function);
 	guard_leave();
 }
 
@@ -183,6 +253,8 @@ NOINLINE void contention_unlock(const void *lock, const void *function)
 		add_mutex(b, &share);
 		stat_add(STAT_LOCK_CLOSES, 1);
 	}
+	if (tracebuf_on())
+		tracebuf_wakes(lock, function);
 	guard_leave();
 }
 

@@ -21,7 +21,9 @@
 
 #include "agent/base/attr.h"
 #include "agent/collect/locks.h"
+#include "agent/collect/tracebuf.h"
 
+struct stack;
 struct thread;
 
 /* Contentions are kept with this many fractional bits: each stands for up to r of them. */
@@ -29,7 +31,7 @@ enum { CONTENTION_COUNT_BITS = 16 };
 
 /* A wait that is under way; lies on the waiter's stack. */
 struct contention_wait {
-	uint64_t start_ns;
+	struct trace_wait trace;
 	bool blames; /* the thread's lock_wait is this wait's */
 };
 
@@ -44,12 +46,23 @@ enum contention_end {
 void contention_start(uint64_t block_rate, uint64_t mutex_fraction, bool labels);
 
 /* Before a call that may wait. lock: what its unlocker is to be blamed for, NULL for waits that are
- * nobody's fault. false: nothing is to be recorded, and contention_after must not be called.
- * Context: hook. */
-bool contention_before(struct contention_wait *wait, const void *lock);
+ * nobody's fault. object: for traces, what contention_wakes is called with (for a lock: itself), or NULL.
+ * function: what the program called. false: nothing is to be recorded, and contention_after must not be
+ * called. Context: hook. */
+bool contention_before(struct contention_wait *wait, const void *lock, const void *object,
+		       const void *function);
 
-/* After it; errno is not touched. function: what the program called. Context: hook. */
+/* After it; errno is not touched. Context: hook. */
 void contention_after(struct contention_wait *wait, const void *function, enum contention_end end);
+
+/* The same for what only traces show: a sleep, a wait for a descriptor. Waits of less than 10 us are left
+ * out. To be called if tracebuf_on(). Context: hook. */
+bool contention_trace_before(struct contention_wait *wait, enum trace_reason reason, const void *function);
+void contention_trace_after(struct contention_wait *wait);
+
+/* Before a call that lets waiters go on who wait for no lock, if tracebuf_on() and locks_waited(object).
+ * Context: hook. */
+void contention_wakes(const void *object, const void *function);
 
 /* Before a real unlock, if locks_waited(lock). Context: hook. */
 void contention_unlock(const void *lock, const void *function);

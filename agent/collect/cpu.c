@@ -100,6 +100,8 @@ static void on_sample(uint32_t index, int overrun, void *context)
 		stack = record_mark(FRAME_AGENT);
 	}
 	book(t, stack, n);
+	if (tracebuf_on())
+		tracebuf_sample(t, stack);
 	atomic_store_explicit(&t->timer.last, stack, memory_order_release);
 	atomic_fetch_sub(&self.handlers, 1);
 }

@@ -211,6 +211,20 @@ void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *o
 	spin_unlock(&slot->lock);
 }
 
+bool locks_hold(uint32_t slot)
+{
+	if (atomic_load_explicit(&locks_filter[slot], memory_order_relaxed) >= WAITERS_MAX)
+		return false;
+	atomic_store_explicit(&self.used, true, memory_order_relaxed);
+	filter_add(slot, 1);
+	return true;
+}
+
+void locks_unhold(uint32_t slot)
+{
+	filter_add(slot, -1);
+}
+
 void locks_child(void)
 {
 	self.round++;
@@ -219,10 +233,11 @@ void locks_child(void)
 	for (uint32_t i = 0; i < LOCKS_SLOTS; i++) {
 		struct lock_entry *e = atomic_load_explicit(&slots[i].first, memory_order_relaxed);
 
+		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed))
+			atomic_store_explicit(&locks_filter[i], 0, memory_order_relaxed);
 		if (!e)
 			continue;
 		spin_reset(&slots[i].lock);
-		atomic_store_explicit(&locks_filter[i], 0, memory_order_relaxed);
 		for (; e; e = e->next) {
 			atomic_store_explicit(&e->lock, 0, memory_order_relaxed);
 			atomic_store_explicit(&e->waiters, 0, memory_order_relaxed);

@@ -76,6 +76,11 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
  * Call it before the real unlock. Context: hook; the guard is up. */
 void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *out);
 
+/* Leads unlocks of this slot to the slow path though no sampled waiter is there; pair each true with
+ * locks_unhold. false: too many wait there already. Context: hook; the guard is up. */
+bool locks_hold(uint32_t slot);
+void locks_unhold(uint32_t slot);
+
 /* Nobody waits here. Context: child. */
 void locks_child(void);
 

@@ -38,6 +38,7 @@ struct thread_launch {
 	size_t stack_size;
 	const struct stack *by;
 	int creator;
+	struct trace_birth birth;
 	struct thread_launch *next;
 };
 
@@ -153,6 +154,7 @@ static struct thread *take_record(int tid)
 	memset(&t->timer, 0, sizeof(t->timer));
 	atomic_store_explicit(&t->created_by, NULL, memory_order_relaxed);
 	atomic_store_explicit(&t->creator, 0, memory_order_relaxed);
+	memset(&t->trace, 0, sizeof(t->trace));
 	atomic_store_explicit(&t->blocked, false, memory_order_relaxed);
 	atomic_store_explicit(&t->refused, false, memory_order_relaxed);
 	atomic_store_explicit(&t->labelled, false, memory_order_relaxed);
@@ -288,6 +290,9 @@ struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t
 	l->stack_size = stack_size;
 	l->by = by;
 	l->creator = sys_gettid();
+	l->birth.ns = 0;
+	if (tracebuf_on())
+		tracebuf_creating(&l->birth, by);
 	/* counted before it runs: main may end before the thread's first instruction */
 	atomic_fetch_add(&self.live, 1);
 	atomic_fetch_add_explicit(&self.created, 1, memory_order_relaxed);
@@ -335,8 +340,7 @@ static struct thread *own_record(void)
 	return t;
 }
 
-static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size, const struct stack *by,
-				  int creator)
+static NOINLINE void enter_thread(const struct thread_launch *l)
 {
 	struct thread *t;
 
@@ -345,12 +349,14 @@ static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size, c
 	if (t) {
 		uintptr_t top = (uintptr_t)pthread_self();
 
-		t->start = routine;
-		atomic_store_explicit(&t->creator, creator, memory_order_relaxed);
-		atomic_store_explicit(&t->created_by, by, memory_order_release);
-		if (stack_size > 2 * STACK_MARGIN) {
+		t->start = l->routine;
+		atomic_store_explicit(&t->creator, l->creator, memory_order_relaxed);
+		atomic_store_explicit(&t->created_by, l->by, memory_order_release);
+		if (l->birth.ns)
+			t->trace.birth = l->birth;
+		if (l->stack_size > 2 * STACK_MARGIN) {
 			t->stack_hi = top;
-			t->stack_lo = top - stack_size + STACK_MARGIN;
+			t->stack_lo = top - l->stack_size + STACK_MARGIN;
 		}
 		bind_self(t);
 		if (self.begin)
@@ -359,18 +365,23 @@ static NOINLINE void enter_thread(void *(*routine)(void *), size_t stack_size, c
 	guard_leave();
 }
 
+/* Out of line, so that nothing of it lies on the stack of the tail jump. */
+static NOINLINE void enter_launched(struct thread_launch *l)
+{
+	const struct thread_launch own = *l;
+
+	give_back(l);
+	enter_thread(&own);
+}
+
 void *threads_run(void *launch)
 {
 	struct thread_launch *l = launch;
 	void *(*routine)(void *) = l->routine;
 	void *arg = l->arg;
-	size_t stack_size = l->stack_size;
-	const struct stack *by = l->by;
-	int creator = l->creator;
 
 	tls.depth = 1;
-	give_back(l);
-	enter_thread(routine, stack_size, by, creator);
+	enter_launched(l);
 	return routine(arg); /* a tail jump: see hooks/thread.c */
 }
 

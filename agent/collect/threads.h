@@ -14,6 +14,7 @@
 
 #include "agent/base/tls.h"
 #include "agent/collect/locks.h"
+#include "agent/collect/tracebuf.h"
 
 struct stack;
 
@@ -50,6 +51,7 @@ struct thread {
 	/* who made it, NULL and 0 when not known: set before its state is THREAD_LIVE, or by itself */
 	_Atomic(const struct stack *) created_by;
 	_Atomic int creator; /* tid */
+	struct thread_trace trace;  /* collect/tracebuf.h */
 };
 
 /* Registers the calling thread, and its stack bounds where they can be had without a lock.

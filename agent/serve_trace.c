@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An execution trace is a job: recording, until the time is over or the memory is used up; then merging
+ * and writing in slices. A reader refuses a file that is cut, so an answer that cannot be completed is
+ * broken off visibly.
+ */
+#include "agent/serve_trace.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "agent/base/attr.h"
+#include "agent/base/budget.h"
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/cpu.h"
+#include "agent/collect/heap.h"
+#include "agent/collect/modules.h"
+#include "agent/collect/threads.h"
+#include "agent/collect/tracebuf.h"
+#include "agent/http/server.h"
+#include "agent/options.h"
+#include "agent/profiles.h"
+#include "encode/symbols.h"
+#include "encode/trace_merge.h"
+
+enum {
+	SLICE_NS = 8000000,
+	TICK_NS = 20000000, /* between two looks at the heap */
+	/* records take this part of the memory that is free: merging takes as much again for its heap
+	 * and tables, and the answer is gathered */
+	SHARE = 4,
+};
+
+/* A thread that lived when the trace began. */
+struct lived {
+	uint32_t tag, tid;
+	uint64_t start;
+};
+
+struct trace_job {
+	const struct profile *profile;
+	const struct trace_format *format;
+	struct trace_names names; /* by symbols */
+	struct symbols *symbols;
+	struct trace_window window;
+	bool recording; /* tracebuf is ours */
+	bool sampling;	/* holds a CPU session */
+	int64_t heap_bytes;
+	struct lived *lived;
+	uint32_t n_lived;
+	struct trace_record *waits; /* that threads are in at the end */
+	uint32_t n_waits;
+	struct trace_merge *merge;
+	char process[TRACE_NAME];
+	char notice[256];
+};
+
+static void drop(struct exchange *x)
+{
+	struct trace_job *j = x->state;
+
+	if (!j)
+		return;
+	if (j->sampling)
+		cpu_release();
+	trace_merge_drop(j->merge);
+	if (j->symbols) {
+		symbols_close(j->symbols);
+		symbols_trim();
+	}
+	if (j->recording) {
+		tracebuf_stop();
+		tracebuf_free();
+	}
+	mem_free(j->lived);
+	mem_free(j->waits);
+	mem_free(j);
+	x->state = NULL;
+}
+
+static enum job_state no_memory(struct exchange *x)
+{
+	stat_add(STAT_NO_MEMORY, 1);
+	reply_error(x, 500, "Could not enable tracing: PPROF_MAX_MEM is too small for it");
+	return JOB_DONE;
+}
+
+/* ---- names ---- */
+
+static const char *function_of(struct trace_names *names, uint64_t pc, uint32_t generation)
+{
+	struct trace_job *j = CONTAINER_OF(names, struct trace_job, names);
+	struct symbol symbol;
+
+	if (generation == TRACE_NOW)
+		generation = modules_generation();
+	return symbols_find(j->symbols, pc, generation, &symbol) ? symbol.name : "[out of memory]";
+}
+
+static uint32_t gone_at(struct trace_names *names, uint64_t pc, uint32_t generation)
+{
+	return symbols_gone_at(CONTAINER_OF(names, struct trace_job, names)->symbols, pc, generation);
+}
+
+/* What the kernel calls a thread; "" when it is gone. */
+static void read_name(uint32_t tid, char name[TRACE_NAME])
+{
+	char path[64];
+	long n;
+
+	fmt_buf(path, sizeof(path), "/proc/thread-self/../%u/comm", tid);
+	n = sys_read_file(path, name, TRACE_NAME - 1);
+	if (n > 0 && name[n - 1] == '\n')
+		n--;
+	name[n > 0 ? n : 0] = '\0';
+}
+
+/* ---- the end of the window: all that is known goes to the merger ---- */
+
+static bool add_record(void *arg, const struct trace_record *record)
+{
+	return trace_merge_add(arg, record);
+}
+
+static bool add_thread(struct trace_job *j, uint32_t tag, uint32_t tid, uint64_t start, bool existed)
+{
+	char name[TRACE_NAME];
+	struct trace_thread t = {
+		.tag = tag,
+		.tid = tid,
+		.existed = existed,
+		.start = start,
+		.entry = tid == (uint32_t)sys_getpid() ? "main" : NULL,
+		.name = name,
+	};
+
+	read_name(tid, name);
+	return trace_merge_thread(j->merge, &t);
+}
+
+static bool add_all(struct trace_job *j)
+{
+	/* names of those that did not live at the beginning, and still do */
+	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) == THREAD_LIVE &&
+		    !add_thread(j, atomic_load(&t->tag), (uint32_t)atomic_load(&t->tid),
+				(uintptr_t)t->start, false))
+			return false;
+	}
+	for (uint32_t i = 0; i < j->n_lived; i++)
+		if (!add_thread(j, j->lived[i].tag, j->lived[i].tid, j->lived[i].start, true))
+			return false;
+	if (!tracebuf_each(add_record, j->merge))
+		return false;
+	for (uint32_t i = 0; i < j->n_waits; i++)
+		if (!trace_merge_add(j->merge, &j->waits[i]))
+			return false;
+	return true;
+}
+
+/* Waits that go on: looked at while threads still record, so that none is missed; what is seen twice is
+ * dropped by the merger. */
+static bool note_waits(struct trace_job *j)
+{
+	uint32_t n = threads_records();
+
+	j->waits = mem_alloc((n + 1) * sizeof(*j->waits));
+	if (!j->waits)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) == THREAD_LIVE && tracebuf_waits(t, &j->waits[j->n_waits]))
+			j->n_waits++;
+	}
+	return true;
+}
+
+static void make_notice(struct trace_job *j, uint64_t full_ns)
+{
+	size_t n = 0;
+
+	if (full_ns) {
+		stat_add(STAT_TRACE_FULL, 1);
+		n = fmt_buf(j->notice, sizeof(j->notice),
+			    "the trace ends after %f s because its share of PPROF_MAX_MEM is used up. ",
+			    (double)(full_ns - j->window.start_ns) / 1e9);
+	}
+	if (!j->sampling)
+		fmt_buf(j->notice + n, sizeof(j->notice) - n,
+			"there are no CPU samples because no signal is free for them.");
+	j->window.notice = j->notice[0] ? j->notice : NULL;
+}
+
+static enum job_state write_step(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	int more = reply_full(x) ? 1 : trace_merge_step(j->merge, SLICE_NS);
+
+	if (more < 0)
+		return no_memory(x);
+	if (more)
+		return JOB_AGAIN;
+	stat_add(STAT_TRACE_DROPPED, trace_merge_dropped(j->merge));
+	return JOB_DONE;
+}
+
+static enum job_state finish(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	uint64_t full_ns = tracebuf_full_ns();
+
+	if (!note_waits(j))
+		return no_memory(x);
+	j->window.end_ns = full_ns ? full_ns : now_ns;
+	tracebuf_stop();
+	make_notice(j, full_ns);
+	if (j->sampling)
+		cpu_release();
+	j->sampling = false;
+	read_name((uint32_t)sys_getpid(), j->process);
+	j->window.process = j->process;
+	j->symbols = symbols_open();
+	j->names = (struct trace_names){ .function = function_of, .gone = gone_at };
+	j->merge = j->symbols ? trace_merge_new(&j->window, &j->names) : NULL;
+	if (!j->merge || !add_all(j))
+		return no_memory(x);
+	reply_begin(x, 200, "application/octet-stream", j->profile->name);
+	if (!trace_merge_begin(j->merge, j->format, &x->body))
+		return no_memory(x);
+	x->step = write_step;
+	return JOB_AGAIN;
+}
+
+static enum job_state record_step(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	struct heap_state heap;
+
+	heap_state(&heap);
+	if (heap.base_rate && heap.live_bytes != j->heap_bytes) {
+		j->heap_bytes = heap.live_bytes;
+		tracebuf_heap(sys_clock_ns(CLOCK_MONOTONIC),
+			      heap.live_bytes > 0 ? (uint64_t)heap.live_bytes : 0);
+	}
+	if (now_ns >= j->window.end_ns || tracebuf_full_ns())
+		return finish(x, now_ns);
+	x->wake_ns = now_ns + TICK_NS < j->window.end_ns ? now_ns + TICK_NS : j->window.end_ns;
+	return JOB_WAIT;
+}
+
+/* ---- the beginning ---- */
+
+static bool note_threads(struct trace_job *j)
+{
+	uint32_t n;
+
+	threads_sweep();
+	n = threads_records();
+	j->lived = mem_alloc((n + 1) * sizeof(*j->lived));
+	if (!j->lived)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) == THREAD_LIVE)
+			j->lived[j->n_lived++] = (struct lived){
+				.tag = atomic_load(&t->tag),
+				.tid = (uint32_t)atomic_load(&t->tid),
+				.start = (uintptr_t)t->start,
+			};
+	}
+	return true;
+}
+
+/* Samples at the rate of those that are being taken already, if any are. */
+static bool begin_sampling(void)
+{
+	uint64_t period = cpu_period_ns();
+
+	return cpu_acquire(period ? (unsigned)(1000000000u / period) :
+				    (unsigned)options->cpu_profile_rate) == 0;
+}
+
+/* A decimal number as strconv.ParseFloat reads it, in ns; anything else, and what is not above 0, is 1 s.
+ * UINT64_MAX: more than can be. */
+static uint64_t seconds_of(const struct exchange *x)
+{
+	const uint64_t second = 1000000000;
+	double value = 0, place = 1;
+	bool digits = false, point = false, negative;
+	int exponent = 0, sign = 1;
+	char text[64];
+	const char *c = text;
+
+	if (request_query(&x->request, "seconds", text, sizeof(text)) <= 0)
+		return second;
+	negative = *c == '-';
+	c += *c == '-' || *c == '+';
+	if (!strcmp(c, "inf") || !strcmp(c, "Inf"))
+		return negative ? second : UINT64_MAX;
+	for (; (*c >= '0' && *c <= '9') || (*c == '.' && !point); c++) {
+		if (*c == '.') {
+			point = true;
+			continue;
+		}
+		digits = true;
+		value = value * 10 + (*c - '0');
+		place = point ? place * 10 : 1;
+	}
+	if (digits && (*c == 'e' || *c == 'E')) {
+		c++;
+		sign = *c == '-' ? -1 : 1;
+		c += *c == '-' || *c == '+';
+		digits = *c >= '0' && *c <= '9';
+		for (; *c >= '0' && *c <= '9' && exponent < 400; c++)
+			exponent = exponent * 10 + (*c - '0');
+	}
+	if (!digits || *c || negative)
+		return second;
+	for (value /= place; exponent; exponent--)
+		value = sign > 0 ? value * 10 : value / 10;
+	value *= 1e9;
+	if (value < 1)
+		return value > 0 ? 1 : second;
+	return value < 1e18 ? (uint64_t)value : UINT64_MAX;
+}
+
+static const struct trace_format *format_of(const struct exchange *x)
+{
+	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2 };
+	char word[16];
+
+	if (request_query(&x->request, "format", word, sizeof(word)) <= 0)
+		return &trace_v1;
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+		if (!strcmp(word, formats[i]->name))
+			return formats[i];
+	return NULL;
+}
+
+static void refuse(struct exchange *x, const char *text)
+{
+	reply_error(x, 500, text);
+	drop(x);
+}
+
+/* The state is made, nothing of it has begun. */
+static void begin(struct exchange *x, uint64_t ns)
+{
+	struct trace_job *j = x->state;
+	size_t used = budget_used(), limit = budget_limit();
+	int err = tracebuf_begin(limit > used ? (limit - used) / SHARE : 0);
+
+	if (err) {
+		refuse(x, err == -EBUSY ? "Could not enable tracing: runtime error: tracing is already "
+					  "enabled" :
+					  "Could not enable tracing: PPROF_MAX_MEM is too small for it");
+		return;
+	}
+	j->recording = true;
+	if (!note_threads(j)) {
+		no_memory(x);
+		drop(x);
+		return;
+	}
+	j->sampling = begin_sampling();
+	j->window.agent_tid = (uint32_t)sys_gettid();
+	j->window.start_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	j->window.end_ns = j->window.start_ns + ns;
+	x->wake_ns = j->window.start_ns;
+	x->step = record_step;
+}
+
+void serve_trace(const struct profile *profile, struct exchange *x)
+{
+	const struct trace_format *format = format_of(x);
+	uint64_t ns = seconds_of(x);
+	struct trace_job *j;
+
+	if (!format) {
+		reply_error(x, 400, "invalid value for \"format\" - must be go1.19 or go1.22");
+		return;
+	}
+	if (ns / 1000000000u > (uint64_t)options->max_seconds) {
+		reply_error(x, 400, "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS");
+		return;
+	}
+	if (x->request.method == METHOD_HEAD) {
+		reply_begin(x, 200, "application/octet-stream", profile->name);
+		return;
+	}
+	j = mem_zalloc(sizeof(*j));
+	if (!j) {
+		no_memory(x);
+		return;
+	}
+	j->profile = profile;
+	j->format = format;
+	x->state = j;
+	x->drop = drop;
+	begin(x, ns);
+}

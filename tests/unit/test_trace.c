@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* encode/trace_*: the bytes of two small traces, and that nonsense becomes a trace that obeys the rules. */
+#include <stdint.h>
+#include <unistd.h>
+
+#include "agent/base/budget.h"
+#include "agent/base/mem.h"
+#include "agent/collect/stacks.h"
+#include "encode/trace_merge.h"
+#include "tests/unit/test.h"
+
+struct memory {
+	struct sink sink;
+	size_t n;
+	unsigned char at[1 << 22];
+};
+static struct memory out;
+
+static int memory_write(struct sink *sink, const void *data, size_t size)
+{
+	CHECK(out.n + size <= sizeof(out.at));
+	memcpy(out.at + out.n, data, size);
+	out.n += size;
+	return 0;
+}
+
+static const char *function_of(struct trace_names *names, uint64_t pc, uint32_t generation)
+{
+	switch (pc) {
+	case 0x1000:
+		return "main";
+	case 0x2000:
+		return "worker";
+	case 0x3000:
+		return "lock";
+	case 0x4000:
+		return "unlock";
+	default:
+		return "start_thread";
+	}
+}
+
+static const char *file_of(struct trace_names *names, uint64_t pc, uint32_t *out_line)
+{
+	*out_line = (uint32_t)(pc >> 12);
+	return "f.c";
+}
+
+static struct trace_names names = { .function = function_of, .file = file_of };
+
+static uint32_t stack_of(struct trace_tables *tables, uint32_t depth, uintptr_t leaf, uintptr_t root)
+{
+	uintptr_t pcs[2] = { leaf, root };
+
+	return trace_tables_stack(tables, stacks_intern(pcs, depth, 0));
+}
+
+/* G1 "main" creates G2 "worker"; G2 waits 1000 ns for a lock that G1 gives up. */
+static void write_minimum(const struct trace_format *format, const struct trace_event *events, size_t n)
+{
+	static const char *const texts[] = { "main", "worker", "lock", "unlock", "f.c" };
+	struct trace_frame frames[TRACE_FRAMES_MAX];
+	struct trace_tables tables;
+	struct trace_encoder enc;
+
+	budget_set(1 << 24);
+	out.n = 0;
+	out.sink.write = memory_write;
+	CHECK(trace_tables_init(&tables, &names));
+	for (size_t i = 0; i < 5; i++)
+		CHECK_INT(trace_tables_text(&tables, texts[i]), i + 1);
+	if (format->by_thread) {
+		CHECK_INT(trace_tables_text(&tables, "sync mutex"), 6);
+		CHECK_INT(trace_tables_text(&tables, "preempted"), 7);
+	}
+	CHECK_INT(stack_of(&tables, 1, 0x1000, 0), 1);
+	CHECK_INT(stack_of(&tables, 1, 0x2000, 0), 2);
+	CHECK_INT(stack_of(&tables, 2, 0x3000, 0x2000), 3);
+	CHECK_INT(stack_of(&tables, 2, 0x4000, 0x1000), 4);
+	trace_encoder_begin(&enc, format, &out.sink, &tables);
+	for (size_t i = 0; i < n; i++)
+		format->event(&enc, &events[i]);
+	trace_encoder_footer(&enc, 7000);
+	for (size_t i = 1; i < tables.strings.n; i++) {
+		const struct strtab_text *text = strtab_get(&tables.strings, i);
+
+		format->string(&enc, (uint32_t)i, text->text, text->len);
+	}
+	for (uint32_t i = 1; i <= 4; i++)
+		format->stack(&enc, i, frames, trace_tables_frames(&tables, i, frames));
+	format->end(&enc);
+	CHECK_INT(enc.err, 0);
+	CHECK(!tables.failed);
+	trace_encoder_free(&enc);
+	trace_tables_free(&tables);
+	CHECK_INT(mem_used(), 0);
+}
+
+static void same_bytes(const char *hex)
+{
+	size_t n = strlen(hex) / 2;
+	unsigned byte;
+
+	for (size_t i = 0; i < n && i < out.n; i++) {
+		if (sscanf(hex + 2 * i, "%2x", &byte) != 1)
+			test_fail(__FILE__, __LINE__, "no hex at %zu", i);
+		if (out.at[i] != byte)
+			test_fail(__FILE__, __LINE__, "byte %zu is %02x, not %02x", i, out.at[i], byte);
+	}
+	CHECK_INT(out.n, n);
+}
+
+TEST(trace_v1_bytes)
+{
+	static const struct trace_event events[] = {
+		{ OP_PROCS, 1000, .proc = 1, .value = 2 },
+		{ OP_PROC_START, 1010, .proc = 1, .thread = 11 },
+		{ OP_CREATE, 1020, .proc = 1, .g = 1, .entry = 1 },
+		{ OP_START, 1030, .proc = 1, .g = 1, .seq = 1 },
+		{ OP_CREATE, 1100, .proc = 1, .g = 2, .entry = 2, .stack = 4 },
+		{ OP_PROC_START, 1200, .proc = 2, .thread = 12 },
+		{ OP_START, 1210, .proc = 2, .g = 2, .seq = 1 },
+		{ OP_BLOCK, 2000, .proc = 2, .g = 2, .stack = 3, .block = BLOCK_SYNC },
+		{ OP_UNBLOCK, 3000, .proc = 1, .g = 2, .seq = 2, .stack = 4 },
+		{ OP_START, 4000, .proc = 2, .g = 2, .seq = 3 },
+		{ OP_END, 5000, .proc = 2 },
+		{ OP_PROC_STOP, 5010, .proc = 2 },
+		{ OP_STOP, 6000, .proc = 1, .stack = 1 },
+		{ OP_PROC_STOP, 6010, .proc = 1 },
+	};
+
+	write_minimum(&trace_v1, events, sizeof(events) / sizeof(events[0]));
+	same_bytes("676f20312e3139207472616365000000"
+		   "4101e80784000200450a0bcd040a010100"
+		   "8e0a0101cd0446020204d505ec0e020204"
+		   "52b81701060a4102b00945000c8e0a0201"
+		   "59960603"
+		   "8ed00f02030fe807060a4100d836028094ebdc03"
+		   "2501046d61696e250206776f726b65722503046c6f636b250406756e6c6f636b250503662e63"
+		   "c30701018020010501c307020180400205"
+		   "02c30c03028060030503804002050"
+		   "2c30d04028080010405048020010501");
+}
+
+TEST(trace_v2_bytes)
+{
+	static const struct trace_event events[] = {
+		{ OP_PROC_IS, 1000, .proc = 1, .lane = 1, .thread = 11 },
+		{ OP_CREATE, 1020, .proc = 1, .lane = 1, .thread = 11, .g = 1, .entry = 1 },
+		{ OP_START, 1030, .proc = 1, .lane = 1, .thread = 11, .g = 1, .seq = 1 },
+		{ OP_PROCS, 1040, .proc = 1, .lane = 1, .thread = 11, .value = 2 },
+		{ OP_CREATE, 1100, .proc = 1, .lane = 1, .thread = 11, .g = 2, .entry = 2, .stack = 4 },
+		{ OP_PROC_START, 1200, .proc = 2, .lane = 2, .thread = 12 },
+		{ OP_START, 1210, .proc = 2, .lane = 2, .thread = 12, .g = 2, .seq = 1 },
+		{ OP_BLOCK, 2000, .proc = 2, .lane = 2, .thread = 12, .g = 2, .stack = 3, .text = 6 },
+		{ OP_PROC_STOP, 2010, .proc = 2, .lane = 2, .thread = 12 },
+		{ OP_UNBLOCK, 3000, .proc = 1, .lane = 1, .thread = 11, .g = 2, .seq = 2, .stack = 4 },
+		{ OP_PROC_START, 4007, .proc = 2, .lane = 2, .thread = 12 },
+		{ OP_START, 4010, .proc = 2, .lane = 2, .thread = 12, .g = 2, .seq = 3 },
+		{ OP_END, 5010, .proc = 2, .lane = 2, .thread = 12 },
+		{ OP_PROC_STOP, 5020, .proc = 2, .lane = 2, .thread = 12 },
+		{ OP_STOP, 6000, .proc = 1, .lane = 1, .thread = 11, .stack = 1, .text = 7 },
+		{ OP_PROC_STOP, 6010, .proc = 1, .lane = 1, .thread = 11 },
+	};
+
+	write_minimum(&trace_v2, events, sizeof(events) / sizeof(events[0]));
+	same_bytes("676f20312e32322074726163650000000101"
+		   "0be80723"
+		   "0d0001010e14010100100a0101090a02000e3c02020415ec0e02020413b81707010b0a"
+		   "01010cb009210d000202"
+		   "0a010201100902011496060603"
+		   "0b0a0ace0f02021002020311e8070b0a"
+		   "0101ffffffffffffffffff010106088094ebdc03"
+		   "0101ffffffffffffffffff010140"
+		   "040501046d61696e0502" "06776f726b657205"
+		   "03046c6f636b050406756e6c6f636b050503662e6305060a73796e63206d75746578050709707265656d70746564"
+		   "0101ffffffffffffffffff01012c"
+		   "02030101802001050103020180400205020303028060030503804002050203040280800104050480200105"
+		   "01");
+}
+
+/* ---- nonsense ---- */
+
+enum { RECORDS = 300 };
+
+static struct trace_record *nonsense(unsigned seed)
+{
+	static struct trace_record records[RECORDS];
+	static const struct stack *stacks[4];
+	uintptr_t pcs[2] = { 0x3000, 0x2000 };
+
+	stacks[0] = stacks_intern(pcs, 2, 0);
+	pcs[0] = 0x4000;
+	pcs[1] = 0x1000;
+	stacks[1] = stacks_intern(pcs, 2, 0);
+	memset(records, 0, sizeof(records));
+	for (int i = 0; i < RECORDS; i++) {
+		struct trace_record *r = &records[i];
+
+		r->kind = 1 + rand_r(&seed) % 5;
+		r->tag = 1 + rand_r(&seed) % 8;
+		r->tid = 100 + r->tag % 6; /* some are used twice */
+		r->waker = rand_r(&seed) % 10;
+		r->at_ns = 900 + rand_r(&seed) % 5000;
+		r->woken_ns = r->at_ns + rand_r(&seed) % 300;
+		r->until_ns = rand_r(&seed) % 20 ? r->at_ns + rand_r(&seed) % 500 : TRACE_NEVER;
+		r->reason = rand_r(&seed) % 3;
+		r->value = 0x2000;
+		if (r->kind == TRACE_END) {
+			snprintf(r->name, sizeof(r->name), "name%u", r->tag);
+		} else {
+			r->stack = stacks[rand_r(&seed) % 3];
+			r->waker_stack = stacks[rand_r(&seed) % 3];
+		}
+	}
+	return records;
+}
+
+static void merge(unsigned seed, const struct trace_format *format, unsigned n)
+{
+	struct trace_window window = { .start_ns = 1000, .end_ns = 6000, .agent_tid = 99, .process = "prog",
+				       .notice = seed % 2 ? "it was full" : NULL };
+	struct trace_merge *m = trace_merge_new(&window, &names);
+	struct trace_record *records = nonsense(seed);
+	int left;
+
+	CHECK(m);
+	for (uint32_t tag = 1; tag < seed % 5; tag++) {
+		struct trace_thread t = { .tag = tag, .tid = 100 + tag, .existed = true, .start = 0x2000 };
+
+		CHECK(trace_merge_thread(m, &t));
+	}
+	for (unsigned i = 0; i < n; i++)
+		CHECK(trace_merge_add(m, &records[i]));
+	out.n = 0;
+	out.sink.write = memory_write;
+	CHECK(trace_merge_begin(m, format, &out.sink));
+	while ((left = trace_merge_step(m, 1000000)) > 0)
+		;
+	CHECK_INT(left, 0);
+	trace_merge_drop(m);
+	CHECK_INT(mem_used(), 0);
+}
+
+/* ---- a reader of v1, with the rules that go tool trace has ---- */
+
+enum { GS = 64, PS = 64 };
+struct v1_event {
+	unsigned type, proc, n;
+	uint64_t ts, args[8];
+};
+static struct v1_event events_read[1 << 16];
+static unsigned events_n;
+
+static uint64_t leb(size_t *at)
+{
+	uint64_t value = 0;
+
+	for (unsigned shift = 0;; shift += 7) {
+		CHECK(*at < out.n && shift < 70);
+		value |= (uint64_t)(out.at[*at] & 0x7f) << shift;
+		if (!(out.at[(*at)++] & 0x80))
+			return value;
+	}
+}
+
+static void read_v1(void)
+{
+	uint64_t ts = 0, proc = ~0u;
+	size_t at = 16;
+
+	CHECK(!memcmp(out.at, "go 1.19 trace\0\0", 16));
+	events_n = 0;
+	while (at < out.n) {
+		struct v1_event e = { .type = out.at[at] & 0x3f, .n = out.at[at] >> 6 };
+		size_t end = 0;
+
+		at++;
+		if (e.type == 1) {
+			proc = leb(&at);
+			ts = leb(&at);
+			continue;
+		}
+		CHECK(proc != ~0u);
+		if (e.type == 2) {
+			CHECK_INT(leb(&at), 1000000000);
+			continue;
+		}
+		if (e.type == 37) {
+			CHECK(leb(&at) != 0);
+			at += leb(&at);
+			continue;
+		}
+		if (e.n == 3)
+			end = leb(&at), end += at;
+		if (e.type == 3) {
+			at = end;
+			continue;
+		}
+		ts += leb(&at);
+		e.ts = ts;
+		e.proc = (unsigned)proc;
+		if (end)
+			for (e.n = 0; at < end; e.n++)
+				e.args[e.n] = leb(&at);
+		else
+			for (unsigned i = 0; i < e.n; i++)
+				e.args[i] = leb(&at);
+		if (e.type == 48)
+			at += leb(&at);
+		CHECK(events_n < 1 << 16);
+		events_read[events_n++] = e;
+	}
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct v1_event *x = a, *y = b;
+
+	return x->ts < y->ts ? -1 : x->ts > y->ts;
+}
+
+enum { NONE, WAITS, CAN_RUN, RUNS, GONE };
+static struct {
+	uint64_t id, seq;
+	int state;
+} g_is[GS];
+
+static unsigned g_of(uint64_t id)
+{
+	unsigned i = 0;
+
+	while (i < GS && g_is[i].id && g_is[i].id != id)
+		i++;
+	CHECK(i < GS);
+	g_is[i].id = id;
+	return i;
+}
+
+static void judge_v1(void)
+{
+	int running[PS], started[PS] = { 0 };
+
+	read_v1();
+	qsort(events_read, events_n, sizeof(events_read[0]), by_time);
+	memset(g_is, 0, sizeof(g_is));
+	memset(running, -1, sizeof(running));
+	CHECK(events_n > 2);
+	CHECK_INT(events_read[0].type, 4);
+	for (unsigned i = 0; i < events_n; i++) {
+		const struct v1_event *e = &events_read[i];
+		unsigned g;
+
+		if (i)
+			CHECK(e->ts > e[-1].ts);
+		CHECK(e->proc < PS);
+		switch (e->type) {
+		case 5:
+			CHECK(!started[e->proc]++);
+			break;
+		case 6:
+			CHECK(started[e->proc]-- == 1 && running[e->proc] < 0);
+			break;
+		case 13:
+			g = g_of(e->args[0]);
+			CHECK(g_is[g].state == NONE && e->args[1]);
+			g_is[g].state = CAN_RUN;
+			g_is[g].seq = 1;
+			break;
+		case 14:
+		case 41:
+			g = g_of(e->args[0]);
+			CHECK(g_is[g].state == CAN_RUN && running[e->proc] < 0 && started[e->proc]);
+			CHECK_INT(e->args[1], g_is[g].seq++);
+			g_is[g].state = RUNS;
+			running[e->proc] = (int)g;
+			break;
+		case 21:
+			g = g_of(e->args[0]);
+			CHECK(g_is[g].state == WAITS && e->args[2]);
+			CHECK_INT(e->args[1], g_is[g].seq++);
+			g_is[g].state = CAN_RUN;
+			break;
+		case 15:
+		case 18:
+		case 19:
+		case 25:
+		case 26:
+		case 27:
+			CHECK(running[e->proc] >= 0);
+			g_is[running[e->proc]].state = e->type == 15 ? GONE : e->type == 18 ? CAN_RUN : WAITS;
+			running[e->proc] = -1;
+			break;
+		case 48:
+			CHECK(running[e->proc] >= 0);
+			break;
+		case 49:
+			CHECK(g_is[g_of(e->args[2])].state != NONE);
+			break;
+		case 4:
+			CHECK(i == 0);
+			break;
+		case 33:
+			break;
+		default:
+			test_fail(__FILE__, __LINE__, "event of type %u", e->type);
+		}
+	}
+	for (unsigned p = 0; p < PS; p++)
+		CHECK(running[p] < 0 && !started[p]);
+}
+
+TEST(trace_of_nonsense_is_legal)
+{
+	budget_set(1 << 26);
+	for (unsigned seed = 0; seed < 1500; seed++) {
+		merge(seed, &trace_v1, seed % RECORDS);
+		judge_v1();
+		merge(seed, &trace_v2, seed % RECORDS);
+	}
+}
+
+/* Lets another judge look: files for go tool trace. */
+TEST(trace_files)
+{
+	const char *where = getenv("TRACE_FILES");
+	char path[512];
+
+	if (!where)
+		test_skip("TRACE_FILES names no directory to write to");
+	budget_set(1 << 26);
+	for (unsigned seed = 0; seed < 40; seed++) {
+		for (int v2 = 0; v2 < 2; v2++) {
+			FILE *f;
+
+			merge(seed * 7, v2 ? &trace_v2 : &trace_v1, seed * 7 % RECORDS);
+			snprintf(path, sizeof(path), "%s/%u.v%d.trace", where, seed, 1 + v2);
+			f = fopen(path, "wb");
+			CHECK(f && fwrite(out.at, 1, out.n, f) == out.n);
+			fclose(f);
+		}
+	}
+}
+
+/* A wait within a wait (a signal handler's), and one that nobody saw the beginning of its thread. */
+TEST(trace_counts_what_it_drops)
+{
+	struct trace_window window = { .start_ns = 1000, .end_ns = 9000, .agent_tid = 99, .process = "" };
+	struct trace_merge *m;
+	struct trace_record r[] = {
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 2000, .until_ns = 5000 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 3000, .until_ns = 4000 },
+		{ .kind = TRACE_END, .tag = 1, .tid = 5, .at_ns = 6000 },
+		{ .kind = TRACE_SAMPLE, .tag = 1, .tid = 5, .at_ns = 7000 },
+	};
+
+	budget_set(1 << 24);
+	m = trace_merge_new(&window, &names);
+	for (size_t i = 0; i < 4; i++)
+		CHECK(trace_merge_add(m, &r[i]));
+	out.n = 0;
+	out.sink.write = memory_write;
+	CHECK(trace_merge_begin(m, &trace_v1, &out.sink));
+	while (trace_merge_step(m, 1000000) > 0)
+		;
+	CHECK_INT(trace_merge_dropped(m), 2);
+	trace_merge_drop(m);
+	judge_v1();
+}
