@@ -2,6 +2,7 @@
 #include "agent/dumptext.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "agent/base/fmt.h"
@@ -9,6 +10,7 @@
 #include "agent/base/sys.h"
 #include "agent/collect/dump.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/leaks.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/threads.h"
 #include "agent/waitwords.h"
@@ -18,23 +20,20 @@
 struct dumptext {
 	struct symbols *symbols;
 	const struct dump *dump;
-	bool (*leaked)(void *arg, const struct dump_thread *thread);
-	void *arg;
+	const struct leaks *leaks;
 	size_t next;
 	bool begun; /* something has been written: a blank line comes first */
 	struct buffered out;
 };
 
-struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump,
-				bool (*leaked)(void *, const struct dump_thread *), void *arg)
+struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, const struct leaks *leaks)
 {
 	struct dumptext *w = mem_zalloc(sizeof(*w));
 
 	if (!w)
 		return NULL;
 	w->dump = dump;
-	w->leaked = leaked;
-	w->arg = arg;
+	w->leaks = leaks;
 	buffered_init(&w->out, sink);
 	w->symbols = symbols_open();
 	if (w->symbols)
@@ -100,7 +99,7 @@ static int put_thread(struct dumptext *w, const struct dump_thread *t)
 	if (!err)
 		err = waitwords_put(out, w->dump, t);
 	if (!err)
-		err = sink_text(out, w->leaked ? ", leaked]:\n" : "]:\n");
+		err = sink_text(out, w->leaks ? ", leaked]:\n" : "]:\n");
 	for (uint32_t i = 0; !err && i < t->stack->depth; i++)
 		err = put_frame(w, t->stack, t->stack->pcs[i], "", "(...)");
 	return err ? err : put_creator(w, t);
@@ -116,7 +115,7 @@ int dumptext_step(struct dumptext *w, uint64_t budget_ns)
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) >= end)
 			return 1;
-		if (t->how == DUMP_GONE || (w->leaked && !w->leaked(w->arg, t)))
+		if (t->how == DUMP_GONE || (w->leaks && leaks_at(w->leaks, w->next) == LEAK_NONE))
 			continue;
 		err = put_thread(w, t);
 		if (err)

@@ -7,19 +7,17 @@
 #ifndef AGENT_DUMPTEXT_H
 #define AGENT_DUMPTEXT_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/base/sink.h"
 
 struct dump;
-struct dump_thread;
+struct leaks;
 struct dumptext;
 
-/* The dump is complete and lives until dumptext_drop. `leaked`, when not NULL, says of which threads
- * to write, marked "leaked". NULL: out of memory. */
-struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump,
-				bool (*leaked)(void *arg, const struct dump_thread *thread), void *arg);
+/* The dump is complete and lives until dumptext_drop. leaks, when not NULL: only of these threads is
+ * written, marked "leaked". NULL: out of memory. */
+struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, const struct leaks *leaks);
 /* Works for about budget_ns. 1: more to do; 0: all written; -errno. */
 int dumptext_step(struct dumptext *text, uint64_t budget_ns);
 void dumptext_drop(struct dumptext *text);

@@ -12,9 +12,11 @@
 #include "agent/http/server.h"
 #include "agent/serve.h"
 #include "agent/serve_trace.h"
+#include "agent/wall.h"
 #include "encode/symbols.h"
 
 #define PREFIX "/debug/pprof"
+#define FGPROF "/debug/fgprof"
 
 enum { READ = METHOD_GET | METHOD_HEAD };
 
@@ -77,6 +79,19 @@ const struct profile profiles[] = {
 		.form = TEXT_COUNT,
 		.taking = &goroutine_taking,
 		.count = threads_live,
+	},
+	{
+		.name = "goroutineleak",
+		.help = "Stack traces of threads that can never go on: deadlocks, and locks whose owner "
+			"has ended. With debug=1 or debug=2 it says who waits for whom.",
+		.methods = READ,
+		.serve = serve_goroutine,
+		.desc = {
+			.types = { { "goroutineleak", "count" } },
+			.period_type = { "goroutineleak", "count" },
+		},
+		.form = TEXT_COUNT,
+		.taking = &goroutineleak_taking,
 	},
 	{
 		.name = "heap",
@@ -203,6 +218,33 @@ const struct profile profiles[] = {
 		.comment = mutex_comment,
 	},
 	{
+		.name = "wall",
+		.help = "Where all threads spend their time, running or waiting. You can specify the duration "
+			"in the seconds GET parameter, and looks per second in hz",
+		.methods = READ,
+		.serve = serve_over,
+		.desc = {
+			.types = { { "samples", "count" }, { "time", "nanoseconds" } },
+			.period_type = { "wallclock", "nanoseconds" },
+		},
+		.refuse = wall_refuse,
+		.taking = &wall_taking,
+	},
+	{
+		/* what clients of the Go package of this name ask for, at /debug/fgprof */
+		.name = "fgprof",
+		.help = "As wall",
+		.methods = READ,
+		.hidden = true,
+		.serve = serve_over,
+		.desc = {
+			.types = { { "samples", "count" }, { "time", "nanoseconds" } },
+			.period_type = { "wallclock", "nanoseconds" },
+		},
+		.refuse = wall_refuse,
+		.taking = &wall_taking,
+	},
+	{
 		.name = "agent",
 		.help = "What the agent itself did, dropped, costs and is set to",
 		.methods = READ,
@@ -255,6 +297,8 @@ void profiles_route(struct exchange *x)
 		reply_redirect(x, PREFIX "/");
 		return;
 	}
+	if (!strcmp(x->request.path, FGPROF) || !strcmp(x->request.path, FGPROF "/"))
+		name = "fgprof";
 	if (!name) {
 		reply_plain(x, 404, "404 page not found");
 		return;

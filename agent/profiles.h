@@ -26,7 +26,9 @@ struct taking {
 	/* Works for about budget_ns. 0: done, *out is the snapshot, which passes to the caller; 1: call
 	 * again; 2: call again at *out_wake_ns (CLOCK_MONOTONIC); -errno. */
 	int (*step)(void *state, uint64_t budget_ns, uint64_t *out_wake_ns, struct snapshot **out);
-	/* Behind the last step: the end of the text form, lines that begin with '#', or NULL. */
+	/* Behind the last step, may be NULL: what the profile says of itself. */
+	void (*finish)(void *state, struct profile_facts *facts, struct comments *comments);
+	/* Behind the last step, may be NULL: the end of the text form, lines that begin with '#', or NULL. */
 	const char *(*trailer)(void *state);
 	void (*drop)(void *state);
 };

@@ -252,17 +252,16 @@ static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
 	return begin_pprof(x);
 }
 
-/* Go: anything but a positive integer means the default. */
-static int64_t cpu_seconds(const struct exchange *x)
+int64_t serve_window(const struct request *request)
 {
 	int64_t n;
 
-	return request_query_int(&x->request, "seconds", &n) == 1 && n > 0 ? n : 30;
+	return request_query_int(request, "seconds", &n) == 1 && n > 0 ? n : 30;
 }
 
 void serve_cpu(const struct profile *profile, struct exchange *x)
 {
-	int64_t seconds = cpu_seconds(x), hz = options->cpu_profile_rate;
+	int64_t seconds = serve_window(&x->request), hz = options->cpu_profile_rate;
 	int given = request_query_int(&x->request, "hz", &hz);
 	struct answer *a;
 	int err;
@@ -384,9 +383,11 @@ static enum job_state named_step(struct exchange *x, uint64_t now_ns)
 		return serve_no_memory(x);
 	if (a->as_text)
 		return begin_text(x);
-	drop_taking(a);
 	a->facts.time_ns = a->now->time_ns;
 	a->facts.period = a->profile->period ? a->profile->period() : 1;
+	if (a->taking && a->profile->taking->finish)
+		a->profile->taking->finish(a->taking, &a->facts, &a->comments);
+	drop_taking(a);
 	return begin_pprof(x);
 }
 
@@ -440,6 +441,20 @@ void serve_named(const struct profile *profile, struct exchange *x)
 		return;
 	}
 	x->step = named_step;
+}
+
+void serve_over(const struct profile *profile, struct exchange *x)
+{
+	const char *why = profile->refuse ? profile->refuse(&x->request) : NULL;
+
+	if (why)
+		reply_error(x, 400, why);
+	else if (x->request.method == METHOD_HEAD)
+		reply_begin(x, 200, "application/octet-stream", profile->name);
+	else if (new_answer(profile, x))
+		x->step = named_step;
+	else
+		refuse(x);
 }
 
 /* ---- since the previous request ---- */

@@ -24,6 +24,10 @@ void serve_named(const struct profile *profile, struct exchange *exchange);
 /* What came since the previous request for the same path: the server-side deltas that Grafana Alloy
  * asks for (godeltaprof). The first answer holds everything since start. */
 void serve_since_last(const struct profile *profile, struct exchange *exchange);
+/* The same for what is taken over ?seconds= (30): the snapshot is the window. */
+void serve_over(const struct profile *profile, struct exchange *exchange);
+/* As Go reads ?seconds= of a CPU profile: anything but a positive integer means 30. */
+int64_t serve_window(const struct request *request);
 /* The errors of the parameters that all profiles with ?seconds= and ?debug= have in common: answers and
  * returns false. Else the two are set, 0 when absent. */
 bool serve_parameters(struct exchange *exchange, int64_t *out_seconds, int64_t *out_debug);

@@ -120,6 +120,15 @@ bool dump_is_current(const struct dump *d, const struct dump_thread *t)
 	return t->how == DUMP_ASLEEP && task_stamp(peek_directory(d->peeker), t->tid) == t->stamp;
 }
 
+bool dump_confirm(const struct dump *d, const struct dump_thread *t)
+{
+	struct waitsfor again;
+
+	waitsfor_find(d->peeker, &t->call, t->stack, &again);
+	return again.what == t->wait.what && again.owner == t->wait.owner &&
+	       again.gone == t->wait.gone && dump_is_current(d, t);
+}
+
 /* ---- list ---- */
 
 /* Shell's sort with Knuth's gaps: qsort may allocate from the program's heap. */

@@ -61,6 +61,9 @@ const struct dump_thread *dump_find(const struct dump *dump, int tid);
 /* The thread has slept since it was read: what was read is true still. */
 bool dump_is_current(const struct dump *dump, const struct dump_thread *thread);
 
+/* The same, and what it waits for still has the same owner. */
+bool dump_confirm(const struct dump *dump, const struct dump_thread *thread);
+
 void dump_drop(struct dump *dump);
 
 #endif

@@ -11,7 +11,15 @@
 #include "agent/base/fmt.h"
 #include "agent/base/sys.h"
 
-enum { FINE_NS = 100000 }; /* two reads of a good clock lie less than this apart */
+enum {
+	FINE_NS = 100000,  /* two reads of a good clock lie less than this apart */
+	CHECK_EVERY = 256, /* stamps: a machine may change its clock */
+};
+
+static struct {
+	unsigned stamps;
+	bool fine; /* CPU clocks count in steps that no thread can slip through */
+} self;
 
 int task_directory(void)
 {
@@ -164,7 +172,6 @@ enum task_where task_call_read(int fd, char text[TASK_CALL_SIZE], struct task_ca
 	return out->pc ? TASK_ASLEEP : TASK_GONE;
 }
 
-/* Asked each time: it costs 300 ns, and a machine may change its clock. */
 static bool clock_is_fine(void)
 {
 	uint64_t first = sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -177,7 +184,9 @@ uint64_t task_stamp(int directory, int tid)
 {
 	struct task_status status;
 
-	if (clock_is_fine())
+	if (self.stamps++ % CHECK_EVERY == 0)
+		self.fine = clock_is_fine();
+	if (self.fine)
 		return sys_clock_ns(sys_thread_cpu_clock(tid));
 	return task_status(directory, tid, &status) == 0 ? status.switches + 1 : 0;
 }

@@ -21,6 +21,7 @@ enum {
 	CONTENDED = 2,	       /* libc's word for "locked, and somebody waits" */
 	TID_MAX = 1 << 22,     /* PID_MAX_LIMIT of the kernel */
 	MUTEX_KINDS = 0x3ff,   /* bits of __kind that have a meaning */
+	MUTEX_ROBUST = 0x10,   /* among them */
 	WORD_TID = 0x3fffffff, /* FUTEX_TID_MASK */
 };
 
@@ -162,6 +163,18 @@ static bool find_mutex(const struct peeker *peeker, uintptr_t word, enum waitsfo
 	return true;
 }
 
+/* The word of a robust mutex holds its owner, as the kernel wants it. */
+static bool find_robust(const struct peeker *peeker, uintptr_t word, uint32_t val, struct waitsfor *out)
+{
+	struct mutex_words m;
+
+	if (!(val & FUTEX_WAITERS) || !is_tid(val & WORD_TID) || !read_words(peeker, word, &m, sizeof(m)) ||
+	    m.lock != val || !(m.kind & MUTEX_ROBUST) || m.kind & ~(uint32_t)MUTEX_KINDS)
+		return false;
+	owned(out, WAITS_FOR_MUTEX, word, (int)(val & WORD_TID));
+	return true;
+}
+
 /* Readers and writers wait at two words of the lock. Only a writer writes down who it is. */
 static void find_rwlock(const struct peeker *peeker, uintptr_t word, struct waitsfor *out)
 {
@@ -204,9 +217,9 @@ static void find_in_libc(const struct peeker *peeker, const struct task_call *ca
 			return;
 		}
 	}
-	if (says == WAITS_FOR_MUTEX && (val & FUTEX_WAITERS) && is_tid(val & WORD_TID))
-		owned(out, WAITS_FOR_MUTEX, word, (int)(val & WORD_TID)); /* a robust one */
-	else if (says == WAITS_FOR_RWLOCK)
+	if ((says == WAITS_FOR_FUTEX || says == WAITS_FOR_MUTEX) && find_robust(peeker, word, val, out))
+		return;
+	if (says == WAITS_FOR_RWLOCK)
 		find_rwlock(peeker, word, out);
 	else if ((says == WAITS_FOR_FUTEX || says == WAITS_FOR_JOIN) &&
 		 find_join(peeker, call, out))

@@ -250,19 +250,184 @@ def test_ten_thousand_threads():
 
 @limit(120)
 def test_no_eintr():
-    """26 blocking calls in threads that cannot cope with EINTR, and dumps all the time."""
+    """27 blocking calls in threads that cannot cope with EINTR; dumps and wall-clock profiles all the time."""
     app = App(program("eintr"), stdin=subprocess.PIPE)
     with app:
         equal(app.line(), "ready")
-        end, dumps = time.monotonic() + 30, 0
+        end, dumps, walls = time.monotonic() + 30, 0, []
+
+        def wall_profiles():
+            while time.monotonic() < end - 1:
+                walls.append(app.get("wall", seconds=1, hz=500).status)
+        beside = threading.Thread(target=wall_profiles)
+        beside.start()
         while time.monotonic() < end:
             equal(app.get("goroutine", debug=dumps % 3).status, 200, "dump")
             dumps += 1
+        beside.join()
+        equal(set(walls), {200}, "wall-clock profiles")
         app.process.stdin.close()
         app.process.stdin = None
         status, out, _ = app.finish()
         equal(status, 0, "exit status")
         rows = [line.split() for line in out.decode().splitlines()]
-        lib.note(f"{dumps} dumps, {sum(int(r[1]) for r in rows)} calls of {len(rows)} kinds")
+        lib.note(f"{dumps} dumps, {len(walls)} wall-clock profiles, {sum(int(r[1]) for r in rows)} calls of {len(rows)} kinds")
         assert len(rows) >= 25 and all(int(r[1]) > 50 for r in rows), rows
         equal([r for r in rows if r[2] != "0"], [], "calls that returned EINTR")
+
+
+# ---------------------------------------------------------------- threads that can never go on
+
+def words(answer):
+    """The lines of a text form that are not pprof's: what the deadlock is."""
+    return [line for line in answer.text.splitlines() if line.startswith(("# ", "#\tthread"))]
+
+
+def test_no_leaks():
+    """Waits that end some day: for a time limit, a condition, another thread's work."""
+    app, tids = started("cond", "sem", "join", "barrier", "poll", "rwlock")
+    with app:
+        asleep(app, all_tids(tids))
+        equal(app.profile("goroutineleak").samples, [], "threads that never go on")
+        equal(app.get("goroutineleak", debug=1).text, "goroutineleak profile: total 0\n", "debug=1")
+
+
+def test_leaks():
+    app, tids = started("abba", "chain", "self", "orphan", "poll", "timed")
+    with app:
+        asleep(app, all_tids(tids))
+        leaked = all_tids(tids, "poll", "timed")
+        first, second, chain, alone, orphan = (tids[w][0] for w in ("abba_first", "abba_second", "chain", "self", "orphan"))
+        profile = app.profile("goroutineleak")
+        equal(profile.sample_types, [("goroutineleak", "count")], "sample types")
+        equal(sum(s.values[0] for s in profile.samples), len(leaked), "threads that never go on")
+        for function in ("abba_first", "abba_second", "chain", "self_lock", "orphan"):
+            equal(sum(function in s.stack for s in profile.samples), 1, function)
+        answer = app.get("goroutineleak", debug=1)
+        equal(answer.text.split("\n")[0], f"goroutineleak profile: total {len(leaked)}", "first line")
+        told = [re.sub(r" 0x[0-9a-f]+", "", line) for line in words(answer)]
+        order = [first, second] if first < second else [second, first]
+        equal(told, ["# deadlock of 2 threads, each waits for the next:",
+                     f'#\tthread {order[0]} "blocked" waits for mutex held by {order[1]} "blocked"',
+                     f'#\tthread {order[1]} "blocked" waits for mutex held by {order[0]} "blocked"',
+                     "# deadlock of a thread with itself:",
+                     f'#\tthread {alone} "blocked" waits for mutex held by {alone} "blocked"',
+                     "# locks whose owner has ended without unlocking them:",
+                     told[6],
+                     "# threads that wait behind those:",
+                     f'#\tthread {chain} "blocked" waits for mutex held by {first} "blocked"'], "what debug=1 tells")
+        assert re.fullmatch(rf'#\tthread {orphan} "blocked" waits for mutex held by \d+, which has ended', told[6]), told[6]
+        text = app.get("goroutineleak", debug=2)
+        equal([re.sub(r" 0x[0-9a-f]+", "", line) for line in words(text)], told, "what debug=2 tells")
+        heads = [Shown([line]) for line in text.text.splitlines() if line.startswith("goroutine ")]
+        equal({h.tid for h in heads}, set(leaked), "threads of debug=2")
+        assert all(h.state.endswith(", leaked") for h in heads), [h.state for h in heads]
+        directory = lib.scratch()
+        (directory / "leak").write_bytes(answer.body)
+        raw = lib.go_pprof("-raw", "-symbolize=none", directory / "leak").stdout
+        equal(sum(map(int, re.findall(r"^ +(\d+): (?:\d+ ?)+$", raw.split("Locations")[0], re.M))), len(leaked), "legacy parser")
+
+
+def test_held_locks_are_named():
+    app, tids = started("robust", "pi", "rwlock")
+    with app:
+        asleep(app, all_tids(tids))
+        shown = dump(app)
+        for what, kind in (("robust", "mutex"), ("pi", "mutex"), ("rwlock", "rwlock")):
+            assert re.fullmatch(rf'semacquire, {kind} 0x[0-9a-f]+ held by {app.pid} "blocked"', shown[tids[what][0]].state), shown[tids[what][0]].state
+
+
+def test_deadlocked_program_answers():
+    """With libc's own locks in the hands of threads that wait for ever or have ended, too."""
+    app, tids = started("abba", "stdio", "orphan")
+    with app:
+        asleep(app, all_tids(tids))
+        timed(app, "first dump of a deadlocked program", 1, lambda: dump(app))
+        equal(app.get("goroutineleak", debug=1).status, 200, "goroutineleak")
+        assert "wait_stdio" in dump(app)[tids["stdio"][0]].frames
+
+
+def test_malloc_lock_held_by_a_dead_thread():
+    app = App(program("malloc_lock"), stdin=subprocess.PIPE)
+    with app:
+        tid = int(app.line().split()[1])
+        asleep(app, [tid])
+        shown = timed(app, "dump with malloc's lock held", 1, lambda: dump(app))
+        assert "wait_for_malloc" in shown[tid].frames, shown[tid].frames
+        equal(app.get("profile", seconds=1).status, 200, "CPU profile")
+
+
+# ---------------------------------------------------------------- wall clock
+
+def agent_cpu(app):
+    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
+        if (task / "comm").read_bytes() == b"pprof-agent\n":
+            return int((task / "schedstat").read_text().split()[0]) / 1e9
+    raise AssertionError("no thread of the agent")
+
+
+def wall(app, seconds, name="wall", **query):
+    profile = lib.decoded(app.get(name, seconds=seconds, labels=1, **query).body)
+    equal(profile.sample_types, [("samples", "count"), ("time", "nanoseconds")], "sample types")
+    equal(profile.period_type, ("wallclock", "nanoseconds"), "period type")
+    times = {}
+    for s in profile.samples:
+        times[s.label("tid")] = times.get(s.label("tid"), 0) + s.values[1]
+    for tid, ns in times.items():
+        assert abs(ns - seconds * 1e9) <= 0.02 * seconds * 1e9, f"{ns / 1e9} s of thread {tid} in {seconds} s"
+    return profile, times
+
+
+def in_function(profile, function, column=1):
+    return sum(s.values[column] for s in profile.samples if function in s.stack)
+
+
+def test_wall_truth():
+    app = App(program("rhythm"), stdin=subprocess.PIPE)
+    with app:
+        equal(app.line(), "ready")
+        app.say("begin")
+        app.line()
+        profile, times = wall(app, 10)
+        app.say("end")
+        spun, slept = map(int, app.line().split())
+        equal(len(times), 4, "threads")
+        spin, sleep = in_function(profile, "spin_always"), in_function(profile, "sleep_always")
+        assert abs(spin / sleep - 1) < 0.02, f"spinner {spin}, sleeper {sleep}"
+        half_spin, half_sleep = in_function(profile, "half_spin"), in_function(profile, "half_sleep")
+        looks = in_function(profile, "half_spin", 0) + in_function(profile, "half_sleep", 0)
+        got, want = half_spin / (half_spin + half_sleep), spun / (spun + slept)
+        lib.note(f"spinning {got:.3f} of the time by {looks} looks, {want:.3f} by its own clock")
+        # 5 standard errors of the share that independent looks see, were all looks worst placed
+        assert abs(got - want) < 5 * (0.25 / looks) ** 0.5, (got, want, looks)
+
+
+def test_fgprof():
+    app, _ = started("poll", "spin")
+    with app:
+        profile, _ = wall(app, 1, "/debug/fgprof", hz=50)
+        equal((profile.period, profile.duration_nanos), (20000000, 1000000000), "period and duration")
+        equal(app.get("wall", seconds=1, hz=0).status, 400, "hz=0")
+
+
+@limit(90)
+def test_wall_cost():
+    """500 threads, most of them asleep: below 5 % of a processor, at the asked rate or one that is told."""
+    app = App(program("rhythm"), "500", stdin=subprocess.PIPE)
+    with app:
+        equal(app.line(), "ready")
+        app.get("goroutine")
+        before = agent_cpu(app)
+        profile, times = wall(app, 10)
+        share = (agent_cpu(app) - before) / 10
+        lib.note(f"{share * 100:.1f} % of a processor for {len(times)} threads; {profile.comments}")
+        equal(len(times), 504, "threads")
+        assert share < 0.05, share
+
+
+def test_wall_slows_down():
+    app = App(program("rhythm"), "1000", stdin=subprocess.PIPE)
+    with app:
+        equal(app.line(), "ready")
+        profile, _ = wall(app, 3, hz=1000)
+        assert any("times a second at the end, not 1000.0" in c for c in profile.comments), profile.comments

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Threads that wait, one kind a word of the command line: abba, chain, self, orphan (a mutex whose owner
- * has ended), robust, pi, rwlock, cond, sem, join, barrier, stdio, malloc (a thread ended with libc's
- * lock in its hands), poll, read, sleep, spin, deaf (spins with all signals blocked), deafsleep, names,
+ * has ended), timed, robust, pi, rwlock, cond, sem, join, barrier, stdio, poll, read, sleep, spin, deaf (spins with all signals blocked), deafsleep, names,
  * clone (made by clone itself, with the parent's TLS), mainend (main ends first). Prints "ready" and,
  * for each thread, "<what> <tid>"; ends when its standard input does.
  */
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -167,6 +165,8 @@ static void *timed(void *arg)
 static void *keep_file(void *arg)
 {
 	flockfile(file);
+	say("keeper");
+	poll(NULL, 0, -1);
 	return NULL;
 }
 
@@ -174,16 +174,6 @@ static void *wait_stdio(void *arg)
 {
 	say("stdio");
 	fputc('x', file);
-	return NULL;
-}
-
-/* Ends in the middle of malloc: a hook that malloc calls with its lock in hand would do it too, but
- * there is none any more; so take the arena's lock the way that fork does. */
-static void *wait_malloc(void *arg)
-{
-	say("malloc");
-	free(malloc(1 << 12));
-	malloc_trim(0);
 	return NULL;
 }
 
@@ -356,7 +346,7 @@ static void begin(const char *what)
 		start(orphan, NULL);
 	} else if (!strcmp(what, "stdio")) {
 		file = tmpfile();
-		run_and_join(keep_file, NULL);
+		start(keep_file, NULL);
 		start(wait_stdio, NULL);
 	} else if (!strcmp(what, "names")) {
 		start(named, "plain name");
@@ -389,8 +379,6 @@ int main(int argc, char **argv)
 			mainend = 1;
 		else if (sscanf(argv[i], "many=%d", &many) == 1)
 			;
-		else if (!strcmp(argv[i], "malloc"))
-			start(wait_malloc, NULL);
 		else
 			begin(argv[i]);
 	}
