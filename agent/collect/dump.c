@@ -27,7 +27,7 @@ enum {
 	SHOTS_MAX = 1024,	  /* timers at a time: they count against RLIMIT_SIGPENDING */
 };
 
-enum stage { STAGE_LIST, STAGE_READ, STAGE_PENDING, STAGE_DONE };
+enum stage { STAGE_FIND, STAGE_LIST, STAGE_READ, STAGE_PENDING, STAGE_DONE };
 
 /* A thread that ran when it was looked at. */
 struct pending {
@@ -132,7 +132,7 @@ bool dump_confirm(const struct dump *d, const struct dump_thread *t)
 /* ---- list ---- */
 
 /* Shell's sort with Knuth's gaps: qsort may allocate from the program's heap. */
-static void sort_by_tid(struct dump_thread *a, size_t n)
+static void sort(uint64_t *a, size_t n)
 {
 	size_t gap = 1;
 
@@ -140,58 +140,69 @@ static void sort_by_tid(struct dump_thread *a, size_t n)
 		gap = gap * 3 + 1;
 	for (; gap > 0; gap /= 3) {
 		for (size_t i = gap; i < n; i++) {
-			struct dump_thread t = a[i];
+			uint64_t key = a[i];
 			size_t k = i;
 
-			for (; k >= gap && a[k - gap].tid > t.tid; k -= gap)
+			for (; k >= gap && a[k - gap] > key; k -= gap)
 				a[k] = a[k - gap];
-			a[k] = t;
+			a[k] = key;
 		}
 	}
 }
 
-/* The agent may have made a record for a thread in the moment before the thread made its own. */
-static void drop_doubles(struct dump *d)
+/* Live threads as tid << 32 | record, in order. NULL: out of memory. */
+static uint64_t *live_keys(size_t *out_n)
 {
-	size_t kept = 0;
+	uint32_t records = threads_records();
+	uint64_t *keys = mem_alloc((records + 1) * sizeof(*keys));
+	size_t n = 0;
 
-	for (size_t i = 0; i < d->n; i++) {
-		if (kept && d->threads[kept - 1].tid == d->threads[i].tid) {
-			if (threads_at(d->threads[i].record)->start)
-				d->threads[kept - 1] = d->threads[i];
-			continue;
-		}
-		d->threads[kept++] = d->threads[i];
+	if (!keys)
+		return NULL;
+	for (uint32_t i = 0; i < records; i++) {
+		const struct thread *t = threads_at(i);
+
+		if (atomic_load(&t->state) == THREAD_LIVE)
+			keys[n++] = (uint64_t)atomic_load(&t->tid) << 32 | i;
 	}
-	d->n = kept;
+	sort(keys, n);
+	*out_n = n;
+	return keys;
 }
 
 static int list(struct dump *d)
 {
-	int err = threads_sweep();
-	uint32_t records = threads_records();
+	size_t n;
+	uint64_t *keys = live_keys(&n);
 
-	if (err)
-		return err;
-	d->threads = mem_zalloc((records + 1) * sizeof(*d->threads));
-	if (!d->threads)
+	if (!keys)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < records; i++) {
-		struct thread *t = threads_at(i);
+	d->threads = mem_zalloc((n + 1) * sizeof(*d->threads));
+	for (size_t i = 0; d->threads && i < n; i++) {
+		int tid = (int)(keys[i] >> 32);
+		uint32_t record = (uint32_t)keys[i];
 
-		if (atomic_load(&t->state) != THREAD_LIVE)
+		/* the agent may have made a record in the moment before the thread made its own */
+		if (d->n && d->threads[d->n - 1].tid == tid)
 			continue;
 		d->threads[d->n++] = (struct dump_thread){
-			.tid = atomic_load(&t->tid), .tag = atomic_load(&t->tag), .record = i,
+			.tid = tid, .tag = atomic_load(&threads_at(record)->tag), .record = record,
 		};
 	}
-	sort_by_tid(d->threads, d->n);
-	drop_doubles(d);
+	mem_free(keys);
+	if (!d->threads)
+		return -ENOMEM;
 	d->times_ns = sys_clock_ns(CLOCK_MONOTONIC) + TIMES_NS;
 	if (d->details)
 		d->has_clock = task_clock_behind(peek_directory(d->peeker), &d->clock_behind_ns);
 	d->stage = STAGE_READ;
 	return 0;
+}
+
+static int find_threads(struct dump *d)
+{
+	d->stage = STAGE_LIST;
+	return threads_sweep();
 }
 
 /* ---- read ---- */
@@ -380,6 +391,9 @@ int dump_step(struct dump *d, uint64_t budget_ns, uint64_t *out_wake_ns)
 	}
 	for (; now < end && !err; now = sys_clock_ns(CLOCK_MONOTONIC)) {
 		switch (d->stage) {
+		case STAGE_FIND:
+			err = find_threads(d);
+			break;
 		case STAGE_LIST:
 			err = list(d);
 			break;

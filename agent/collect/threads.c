@@ -476,25 +476,24 @@ void threads_agent_ends(void)
 	atomic_fetch_sub(&self.agents, 1);
 }
 
-/* Open addressing: tid -> known. Built for one sweep, so that it costs O(threads), not its square. */
+/* Open addressing: tids of records, negative once /proc has listed them too. Built for one sweep, so that
+ * it costs O(threads), not its square. */
 struct tid_set {
 	int *slots;
 	size_t mask;
 };
 
-static bool tid_set_add(struct tid_set *set, int tid)
+static int *tid_slot(const struct tid_set *set, int tid)
 {
 	size_t at = ((uint32_t)tid * 2654435761u) & set->mask;
 
 	for (; set->slots[at]; at = (at + 1) & set->mask)
-		if (set->slots[at] == tid)
-			return false;
-	set->slots[at] = tid;
-	return true;
+		if (set->slots[at] == tid || set->slots[at] == -tid)
+			break;
+	return &set->slots[at];
 }
 
-/* Ends the records of threads that are gone, and lists the tids of the others. */
-static bool live_tids(struct tid_set *set, uint32_t known)
+static bool recorded_tids(struct tid_set *set, uint32_t known)
 {
 	size_t slots = 64;
 
@@ -505,19 +504,27 @@ static bool live_tids(struct tid_set *set, uint32_t known)
 	if (!set->slots)
 		return false;
 	for (uint32_t i = 0; i < known; i++) {
-		struct thread *t = threads_at(i);
+		const struct thread *t = threads_at(i);
+		int tid = atomic_load(&t->tid);
 
-		if (atomic_load(&t->state) != THREAD_LIVE)
-			continue;
-		/* threads with a destructor end by themselves; the others are ended here */
-		if (is_gone(t)) {
-			take_found(atomic_load(&t->tid), t);
-			retire_record(t);
-		} else {
-			tid_set_add(set, atomic_load(&t->tid));
-		}
+		if (atomic_load(&t->state) == THREAD_LIVE)
+			*tid_slot(set, tid) = tid;
 	}
 	return true;
+}
+
+/* Threads with a destructor end by themselves; the others are ended here. */
+static void end_unlisted(const struct tid_set *set, uint32_t known)
+{
+	for (uint32_t i = 0; i < known; i++) {
+		struct thread *t = threads_at(i);
+		int tid = atomic_load(&t->tid);
+
+		if (atomic_load(&t->state) != THREAD_LIVE || *tid_slot(set, tid) < 0 || !is_gone(t))
+			continue;
+		take_found(tid, t);
+		retire_record(t);
+	}
 }
 
 static bool has_other(const struct thread *own)
@@ -553,32 +560,38 @@ int threads_sweep(void)
 {
 	_Alignas(8) char buf[4096];
 	long fd = sys_open("/proc/thread-self/../", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint32_t known = threads_records();
 	int own = sys_gettid();
 	struct tid_set set;
 	long n;
 
 	if (fd < 0)
 		return (int)fd;
-	if (!live_tids(&set, threads_records())) {
+	if (!recorded_tids(&set, known)) {
 		sys_close((int)fd);
 		return -ENOMEM;
 	}
 	while ((n = sys_getdents((int)fd, buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n;) {
 			unsigned short len = *(unsigned short *)(buf + at + 16);
-			int tid = 0;
+			int tid = 0, *slot;
 
 			for (const char *c = buf + at + 19; *c >= '0' && *c <= '9'; c++)
 				tid = tid * 10 + (*c - '0');
 			at += len;
-			if (!tid || tid == own || !tid_set_add(&set, tid))
+			if (!tid || tid == own)
 				continue;
-			/* it may have registered itself since the list was made */
-			if (!find_tid(tid))
+			slot = tid_slot(&set, tid);
+			if (*slot)
+				*slot = -tid;
+			/* it may have registered itself since the set was made */
+			else if (!find_tid(tid))
 				make_found(tid);
 		}
 	}
 	sys_close((int)fd);
+	if (n == 0)
+		end_unlisted(&set, known);
 	mem_free(set.slots);
 	return n < 0 ? (int)n : 0;
 }

@@ -210,6 +210,10 @@ def agent_waited(app):
     raise AssertionError("no thread of the agent")
 
 
+def own_waited():
+    return int(pathlib.Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 def timed(app, what, seconds, function):
     """The time that it takes on a machine that is not busy with other things must be below `seconds`."""
     start, waited = time.monotonic(), agent_waited(app)
@@ -240,9 +244,9 @@ def test_ten_thousand_threads():
             connection.request("GET", app._target("goroutine", {"debug": 2}))
             worst = 0
             for _ in range(20):
-                start, waited = time.monotonic(), agent_waited(app)
+                start, waited = time.monotonic(), agent_waited(app) + own_waited()
                 equal(app.get("cmdline").status, 200, "cmdline")
-                worst = max(worst, time.monotonic() - start - (agent_waited(app) - waited))
+                worst = max(worst, time.monotonic() - start - (agent_waited(app) + own_waited() - waited))
             equal(connection.getresponse().status, 200, "dump")
         lib.note(f"worst answer to another client meanwhile: {worst * 1000:.0f} ms")
         assert worst < 0.1, worst
