@@ -260,7 +260,7 @@ static void happen(struct trace_merge *m)
 	/* nobody told us that it began; a thread that only ended is a record that the agent had made twice */
 	if (t->state == NOT_CREATED && r->kind != TRACE_BEGIN && r->kind != TRACE_END)
 		trace_exist(m, t, p.ns);
-	switch (r->kind) {
+	switch ((enum trace_kind)r->kind) {
 	case TRACE_BEGIN:
 		if (p.phase == 0 && trace_create(m, t, trace_find(m, r->waker),
 					   trace_tables_stack(&m->tables, r->stack), p.ns)) {
@@ -290,7 +290,8 @@ static void happen(struct trace_merge *m)
 	default:
 		legal = false;
 	}
-	m->dropped += !legal;
+	/* a wait that was seen under way, and ended before recording did, is here twice */
+	m->dropped += !legal && !(r->kind == TRACE_WAIT && r->until_ns == TRACE_NEVER);
 	pop(m);
 }
 
