@@ -88,8 +88,11 @@ def test_python():
     with App(python, "-c", PYTHON) as app:
         equal(app.line(), "ready")
         view = long_enough(app)
-        # The interpreter's loop; its arithmetic is called from it.
-        judge(view, "python3", ("_PyEval_EvalFrameDefault",), 0.4)
+        # The interpreter's loop is on top; how much of the time is its own and how much its arithmetic's,
+        # which it calls, depends on the build. Below it is everything.
+        judge(view, "python3", ("_PyEval_EvalFrameDefault",), 0)
+        below = view.below("_PyEval_EvalFrameDefault", "samples") / view.total("samples")
+        assert below >= 0.95, f"{100 * below:.1f} % of the samples are below the interpreter's loop"
         assert view.below("Py_RunMain", "samples") + view.below("Py_BytesMain", "samples") > 0
 
 
