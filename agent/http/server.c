@@ -157,13 +157,22 @@ static struct connection *most_idle(struct server *s, bool busy_only, uint64_t n
 /* Frees a place. */
 static bool make_room(struct server *s, uint64_t now_ns)
 {
-	struct connection *victim = most_idle(s, false, now_ns);
+	struct connection *victim;
 
-	if (!victim)
-		return false;
-	connection_evict(victim);
-	unlink_connection(s, victim);
-	return true;
+	while ((victim = most_idle(s, false, now_ns)) != NULL) {
+		enum phase was = victim->phase;
+
+		/* its request may have come since the poll: then it is not idle */
+		if (was == PHASE_HEAD || was == PHASE_BODY)
+			connection_on_ready(victim, POLLIN, now_ns);
+		if (victim->phase == was)
+			connection_evict(victim);
+		if (victim->phase == PHASE_DEAD) {
+			unlink_connection(s, victim);
+			return true;
+		}
+	}
+	return false;
 }
 
 /* Those who do not read must not keep the others from working. */

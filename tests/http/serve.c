@@ -25,7 +25,11 @@ struct toy {
 };
 
 static struct {
-	uint64_t jobs, dropped, done, late_us;
+	uint64_t jobs, dropped, done;
+	uint64_t late_us;    /* the last SLOW job came so long after its time, */
+	uint64_t late_steps; /*   and so many steps of others were begun between */
+	uint64_t begun[64];  /* when the last steps were begun, a ring */
+	uint64_t steps;
 	size_t peak;
 } self;
 
@@ -57,16 +61,25 @@ static enum job_state finish(void)
 	return JOB_DONE;
 }
 
+static void note_late(uint64_t due_ns, uint64_t now_ns)
+{
+	self.late_us = (now_ns - due_ns) / 1000;
+	self.late_steps = 0;
+	for (int i = 0; i < 64; i++)
+		self.late_steps += self.begun[i] > due_ns;
+}
+
 static enum job_state step(struct exchange *x, uint64_t now_ns)
 {
 	struct toy *t = x->state;
 
+	if (t->kind != SLOW)
+		self.begun[self.steps++ % 64] = now_ns;
 	switch (t->kind) {
 	case SLOW:
 		if (now_ns < t->until_ns)
 			return JOB_WAIT;
-		/* what the loop answers for: how late it came, in us */
-		self.late_us = (now_ns - t->until_ns) / 1000;
+		note_late(t->until_ns, now_ns);
 		sink_text(&x->body, "slow\n");
 		return finish();
 	case SPIN:
@@ -128,8 +141,8 @@ static void show_stats(struct exchange *x)
 	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
 	fmt_sink(&x->body, "mem_used %lu\nbudget_used %lu\njobs %lu\ndropped %lu\ndone %lu\n",
 		 mem_used(), budget_used(), self.jobs, self.dropped, self.done);
-	fmt_sink(&x->body, "peak %lu\nlate_us %lu\ncpu_ns %lu\n", self.peak, self.late_us,
-		 sys_clock_ns(CLOCK_PROCESS_CPUTIME_ID));
+	fmt_sink(&x->body, "peak %lu\nlate_us %lu\nlate_steps %lu\ncpu_ns %lu\n", self.peak,
+		 self.late_us, self.late_steps, sys_clock_ns(CLOCK_PROCESS_CPUTIME_ID));
 	for (int i = 0; i < STAT_N; i++)
 		fmt_sink(&x->body, "%s %lu\n", stat_name((enum stat_id)i),
 			 stat_read((enum stat_id)i));
