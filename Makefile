@@ -5,8 +5,6 @@ VERSION := 0.1.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
-BINDIR  ?= $(PREFIX)/bin
-MANDIR  ?= $(PREFIX)/share/man
 ARCH    ?= $(shell uname -m)
 CLANG   ?= clang
 OBJCOPY ?= objcopy
@@ -88,7 +86,7 @@ $(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports
 
 -include tests/tests.mk
 
-install: all ## install library, launcher, man pages (PREFIX, DESTDIR, LIBDIR, BINDIR, MANDIR)
+install: all ## install the library (PREFIX, DESTDIR, LIBDIR)
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofagent.so
 
 uninstall: ## remove what install put there
@@ -118,6 +116,6 @@ clean: ## remove $(BUILD)
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
-	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR BINDIR MANDIR DESTDIR ARCH WERROR V=1"
+	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR DESTDIR ARCH WERROR V=1"
 
 -include $(patsubst %.o,%.d,$(filter %.o,$(OBJ)))

@@ -12,6 +12,7 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/children.h"
+#include "agent/foreign.h"
 #include "agent/http/server.h"
 #include "agent/profiles.h"
 #include "agent/serve.h"
@@ -77,6 +78,13 @@ static void row(struct sink *to, const struct profile *p)
 	fmt_sink(to, "</td><td class=what>%s</td></tr>\n", p->missing ? p->missing : p->help);
 }
 
+static void foreign_line(void *to, const char *sentence)
+{
+	sink_text(to, "heap: ");
+	escaped(to, sentence);
+	sink_text(to, "<br>\n");
+}
+
 static void health(struct sink *to)
 {
 	unsigned troubles = 0;
@@ -90,6 +98,7 @@ static void health(struct sink *to)
 		fmt_sink(to, "<span class=bad>%lu</span> %s<br>\n", n, stat_meaning((enum stat_id)i));
 		troubles++;
 	}
+	foreign_say(foreign_line, to);
 	if (!troubles)
 		sink_text(to, "<span class=ok>Agent healthy:</span> nothing dropped, nothing failed. ");
 	sink_text(to, "<a href=\"agent\">details, settings and log</a></p>\n");

@@ -152,6 +152,8 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
 
 .PHONY: bench bench-start
+bench: bench-start bench-unwind bench-malloc bench-lock ## all benchmarks: the tables of docs/performance.md
+
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)
 # Benchmarks: figures, not judgements. ROUNDS=n, and PPROF_NAME=value words in SETTINGS.
