@@ -202,6 +202,27 @@ def test_main_has_ended():
         equal(sum("spin_in_clone" in s.frames for s in shown.values()), 1, "the clone")
 
 
+@limit(90)
+def test_short_threads():
+    """The agent finds threads in /proc in the very moment in which they register themselves."""
+    app, tids = started("churn", "churn")
+    with app:
+        end = time.monotonic() + 8
+        busy = threading.Thread(target=lambda: app.profile("profile", seconds=8))
+        busy.start()
+        dumps = 0
+        while time.monotonic() < end:
+            shown = dump(app)
+            assert app.pid in shown and all(t in shown for t in tids["churn"]), sorted(shown)
+            assert len(shown) <= 3 + 2 * 8, f"{len(shown)} threads at once"
+            dumps += 1
+        busy.join()
+        text = app.get("agent").text
+        records, made = (int(re.search(rf"^{what}\b[ =]+(\d+)", text, re.M)[1]) for what in ("thread_records", "threads_created"))
+        lib.note(f"{dumps} dumps, {made} threads, {records} records")
+        assert made > 1000 and records < 100, (made, records)
+
+
 def agent_waited(app):
     """Seconds that the agent's thread was ready to run while others of this machine had the processors."""
     for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Threads that wait, one kind a word of the command line: abba, chain, self, orphan (a mutex whose owner
- * has ended), timed, robust, pi, rwlock, cond, sem, join, barrier, stdio, poll, read, sleep, spin, deaf (spins with all signals blocked), deafsleep, names,
+ * has ended), churn (makes short threads all the time), timed, robust, pi, rwlock, cond, sem, join, barrier, stdio, poll, read, sleep, spin, deaf (spins with all signals blocked), deafsleep, names,
  * clone (made by clone itself, with the parent's TLS), mainend (main ends first). Prints "ready" and,
  * for each thread, "<what> <tid>"; ends when its standard input does.
  */
@@ -197,6 +197,26 @@ static NOINLINE void *read_on(void *arg)
 	return NULL;
 }
 
+static void *nothing(void *arg)
+{
+	return NULL;
+}
+
+static void *churn(void *arg)
+{
+	pthread_t some[8];
+
+	say("churn");
+	for (;;) {
+		for (int i = 0; i < 8; i++)
+			if (pthread_create(&some[i], NULL, nothing, NULL) != 0)
+				abort();
+		for (int i = 0; i < 8; i++)
+			pthread_join(some[i], NULL);
+	}
+	return NULL;
+}
+
 static volatile unsigned long sink;
 
 static NOINLINE void spin_here(void)
@@ -322,8 +342,10 @@ static void begin(const char *what)
 		{ "join", wait_join }, { "poll", poll_on },    { "read", read_on },
 		{ "sleep", sleep_on }, { "spin", spin },       { "deaf", deaf },
 		{ "deafsleep", deafsleep }, { "timed", timed }, { "robust", wait_robust },
-		{ "pi", wait_pi },
+		{ "pi", wait_pi },	    { "churn", churn },
 	};
+
+	int before = ready;
 
 	if (!strcmp(what, "robust"))
 		pthread_mutex_lock(&robust);
@@ -334,6 +356,9 @@ static void begin(const char *what)
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		if (!strcmp(plain[i].name, what))
 			start(plain[i].routine, NULL);
+	/* it makes one more, and both speak */
+	while (!strcmp(what, "join") && ready < before + 2)
+		usleep(100);
 	if (!strcmp(what, "abba")) {
 		pthread_t thread;
 
