@@ -120,6 +120,16 @@ static const struct stack *late_stack(const struct thread *t)
 	return stacks_intern(pcs, t->start ? 2 : 1, modules_generation());
 }
 
+/* Whoever takes the id out deletes the timer. */
+static bool delete_timer(struct thread *t)
+{
+	int id = atomic_exchange(&t->timer.id, 0);
+
+	if (id)
+		sys_timer_delete(id - 1);
+	return id != 0;
+}
+
 /* Takes the timer away and books what was due and not delivered. */
 static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
 {
@@ -131,7 +141,8 @@ static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
 		if (account >> 32 != session || !session)
 			return;
 	} while (!atomic_compare_exchange_weak(&t->timer.account, &account, 0));
-	sys_timer_delete(t->timer.id);
+	if (!delete_timer(t)) /* it was about to be made, and is deleted by who makes it */
+		return;
 	due = periods_due(t, cpu_ns, atomic_load(&self.period_ns));
 	if (due <= (uint32_t)account)
 		return;
@@ -151,6 +162,7 @@ static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns)
 		.it_value = { (time_t)(first / 1000000000u), (long)(first % 1000000000u) },
 	};
 	struct sigevent event;
+	int id;
 
 	memset(&event, 0, sizeof(event));
 	event.sigev_notify = SIGEV_THREAD_ID;
@@ -158,12 +170,13 @@ static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns)
 	event.sigev_value.sival_ptr = (void *)(uintptr_t)signals_cookie(t->index);
 	event._sigev_un._tid = tid;
 	t->timer.first_ns = first;
-	if (sys_timer_create(sys_thread_cpu_clock(tid), &event, &t->timer.id) != 0)
+	if (sys_timer_create(sys_thread_cpu_clock(tid), &event, &id) != 0)
 		return false;
-	if (sys_timer_settime(t->timer.id, TIMER_ABSTIME, &when) != 0) {
-		sys_timer_delete(t->timer.id);
+	if (sys_timer_settime(id, TIMER_ABSTIME, &when) != 0) {
+		sys_timer_delete(id);
 		return false;
 	}
+	atomic_store(&t->timer.id, id + 1);
 	return true;
 }
 
@@ -174,18 +187,18 @@ static bool claim(struct thread *t, uint32_t session)
 	return atomic_compare_exchange_strong(&t->timer.account, &none, (uint64_t)session << 32);
 }
 
-/* born: the thread is new and its whole CPU time counts, else what it uses from now on. */
-static void arm(struct thread *t, uint32_t session, bool born)
+static void arm_claimed(struct thread *t, uint32_t session, bool born)
 {
 	int tid = atomic_load(&t->tid);
 	uint64_t cpu_ns;
 
-	if (!claim(t, session))
-		return;
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
 	cpu_ns = born ? 0 : sys_clock_ns(sys_thread_cpu_clock(tid));
 	if (make_timer(t, tid, cpu_ns)) {
 		atomic_store(&t->refused, false);
+		/* the session, or the thread, may have been settled before there was a timer to take away */
+		if (atomic_load(&t->timer.account) >> 32 != session)
+			delete_timer(t);
 		return;
 	}
 	atomic_store(&t->timer.account, 0);
@@ -193,6 +206,17 @@ static void arm(struct thread *t, uint32_t session, bool born)
 		t->unseen_from_ns = cpu_ns;
 		stat_add(STAT_CPU_TIMER_FAIL, 1);
 	}
+}
+
+/* born: the thread is new and its whole CPU time counts, else what it uses from now on. */
+static void arm(struct thread *t, uint32_t session, bool born)
+{
+	/* one at a time; who comes second is content with the first one's */
+	if (atomic_exchange(&t->timer.arming, true))
+		return;
+	if (claim(t, session))
+		arm_claimed(t, session, born);
+	atomic_store(&t->timer.arming, false);
 }
 
 static uint64_t own_mask(void)

@@ -128,6 +128,20 @@ static bool is_gone(const struct thread *t)
 	return !tid || SYS3(SYS_tgkill, sys_getpid(), tid, 0) == -ESRCH;
 }
 
+/* The agent may have made a timer for the thread that had the record when it had ended for us and not yet
+ * for the kernel. The account goes first: an agent that is about to note an id looks at it afterwards. */
+static void forget_timer(struct cpu_timer *timer)
+{
+	int id;
+
+	atomic_store(&timer->account, 0);
+	id = atomic_exchange(&timer->id, 0);
+	if (id)
+		sys_timer_delete(id - 1);
+	timer->first_ns = 0;
+	atomic_store(&timer->last, NULL);
+}
+
 static struct thread *take_record(int tid)
 {
 	struct thread *t;
@@ -151,7 +165,7 @@ static struct thread *take_record(int tid)
 	t->stack_lo = t->stack_hi = 0;
 	t->start = NULL;
 	t->altstack = NULL;
-	memset(&t->timer, 0, sizeof(t->timer));
+	forget_timer(&t->timer);
 	atomic_store_explicit(&t->created_by, NULL, memory_order_relaxed);
 	atomic_store_explicit(&t->creator, 0, memory_order_relaxed);
 	memset(&t->trace, 0, sizeof(t->trace));

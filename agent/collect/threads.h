@@ -23,7 +23,8 @@ enum thread_state { THREAD_FREE, THREAD_LIVE, THREAD_ENDED };
 /* One CPU timer, owned by collect/cpu.c. See there for who may touch what. */
 struct cpu_timer {
 	_Atomic uint64_t account; /* session << 32 | periods booked in it; 0: no timer */
-	int id;			  /* the kernel's timer id */
+	_Atomic int id;		  /* the kernel's timer id + 1, 0: none (yet) */
+	_Atomic bool arming;	  /* somebody makes a timer */
 	uint64_t first_ns;	  /* thread CPU time of the first expiry */
 	_Atomic(const struct stack *) last; /* stack of the last sample in this session */
 };

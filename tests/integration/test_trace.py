@@ -259,3 +259,33 @@ def test_fork_in_the_middle():
         app.say("go")
         equal(app.line(), "7")
         rows(go_trace(fetch.save(), "sync"))
+
+
+@limit(120)
+def test_storm_of_locks_and_forks():
+    """Traces one after the other, cut by leaving clients and full memory: each that is complete opens, and the
+    program's locks and children go on."""
+    with App(program("lock_storm"), 6, stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1) as app:
+        files = []
+        for turn in range(6):
+            if turn % 3 == 1:
+                # threads end while their timers are made: none of these must stay
+                for _ in range(15):
+                    connection = app.connect()
+                    connection.request("GET", app._target("trace", {"seconds": 50}))
+                    until(lambda: recording(app), "the trace runs")
+                    connection.close()
+                    until(lambda: not recording(app), "the trace ends with its client")
+                continue
+            with contextlib.suppress(ConnectionError):
+                files.append(Fetch(app, seconds=0.4, format=["go1.19", "go1.22"][turn % 2]).save())
+        status, out, _ = app.finish()
+        equal(status, 0)
+        assert b"done" in out, out
+        opened = 0
+        for file in files:
+            if file.read_bytes()[:16] == HEADERS["go1.19"]:
+                rows(go_trace(file, "sync"))
+                opened += 1
+        assert opened >= 2, [f.stat().st_size for f in files]
+        note([f.stat().st_size for f in files])
