@@ -177,8 +177,11 @@ TEST(nothing_is_lost_or_counted_twice_in_a_storm)
 		booked_waits += share.waits;
 		CHECK(!locks_waited(&locks[i]));
 	}
-	CHECK_INT(stat_read(STAT_LOCKS_BUSY), 0);
-	CHECK_INT(booked_waits, waits);
+	/* A slot whose holder lost its processor for longer than anybody may wait is given up, and counted:
+	 * that many may be missing, none may be there twice. */
+	CHECK(booked_waits <= waits);
+	CHECK(booked_waits + stat_read(STAT_LOCKS_BUSY) >= waits);
 	/* a waiter may be closed between its last look at the clock and its leaving: never too little */
-	CHECK(booked >= waited);
+	if (!stat_read(STAT_LOCKS_BUSY))
+		CHECK(booked >= waited);
 }
