@@ -61,11 +61,11 @@ TWINS = {"pthread_spin_init": "pthread_spin_unlock"}
 
 
 def measured(way, waiters, us, rounds, rate=1, fraction=1, **settings):
-    """(waited ns, calls, the program's sums, block view, mutex view)"""
+    """(waited ns, calls, ns of it without a processor, the program's sums, block view, mutex view)"""
     with App(program("waits"), way, waiters, us, rounds, rate, stdin=subprocess.PIPE, blockprofilerate=rate,
              mutexprofilefraction=fraction, **settings) as app:
-        _, ns, calls, *sums = app.line(120).split()
-        return int(ns), int(calls), list(map(float, sums)), View(app.profile("block")), View(app.profile("mutex"))
+        _, ns, calls, ready, *sums = app.line(120).split()
+        return int(ns), int(calls), int(ready), list(map(float, sums)), View(app.profile("block")), View(app.profile("mutex"))
 
 
 def of_waiters(view):
@@ -77,13 +77,15 @@ def of_waiters(view):
 
 def compare(way, waiters, us, rounds):
     waiting, blamed = WAYS[way]
-    ns, calls, _, block, mutex = measured(way, waiters, us, rounds)
+    ns, calls, ready, _, block, mutex = measured(way, waiters, us, rounds)
     delay, count, leaves = of_waiters(block)
     what = f"{way}, {waiters} waiters, {us} us, {rounds} rounds"
     equal(leaves, {waiting}, what)
     equal(count, calls, f"{what}: contentions in block")
-    if not 0.98 <= delay / ns <= 1.0:
-        raise AssertionError(f"{what}: block says {delay} ns, the waiters {ns} ns: {delay / ns:.4f}")
+    # The waiter's two looks at the clock enclose ours. What lies between is a few instructions, and, on a busy machine,
+    # the time in which the thread was preempted there: at most all the time that it was ready without a processor.
+    if not 0.98 * ns - ready <= delay <= ns:
+        raise AssertionError(f"{what}: block says {delay} ns, the waiters {ns} ns ({ready} without a processor): {delay / ns:.4f}")
     if blamed is None:
         # the mutex of a condition is a lock of its own, held for moments: a wait for it may end between our look at
         # it and the wait
@@ -121,7 +123,7 @@ def test_from_100_us_to_2_s_and_1_to_32_waiters():
 
 @limit(60)
 def test_five_waiters_for_one_second_are_five_seconds():
-    ns, _, _, _, mutex = measured("pthread_mutex_lock", 5, 1000000, 1)
+    ns, _, _, _, _, mutex = measured("pthread_mutex_lock", 5, 1000000, 1)
     charged = mutex.below("release_mutex", "delay")
     if not 4.95e9 <= charged <= 5.2e9:
         raise AssertionError(f"the holder is charged with {charged / 1e9:.3f} s, the waiters lost {ns / 1e9:.3f} s")
@@ -134,7 +136,7 @@ def test_sampling_is_unbiased():
     block_time = block_count = mutex_time = mutex_count = 0
     block_time_variance = mutex_time_variance = block_count_variance = 0
     for seed in range(1, 31):
-        ns, n, sums, block, mutex = measured("pthread_mutex_lock", 4, 150, 40, rate, fraction, seed=seed)
+        ns, n, _, sums, block, mutex = measured("pthread_mutex_lock", 4, 150, 40, rate, fraction, seed=seed)
         delay, count, _ = of_waiters(block)
         truth += ns
         calls += n

@@ -394,6 +394,21 @@ static void add_sums(double d)
 	atomic_store(&sums, 0);
 }
 
+/* Time that this thread was ready to run and had no processor, ns; 0 where the kernel does not say. */
+static uint64_t ready_ns(void)
+{
+	unsigned long ran = 0, ready = 0;
+	FILE *f = fopen("/proc/thread-self/schedstat", "r");
+
+	if (f) {
+		if (fscanf(f, "%lu %lu", &ran, &ready) != 2)
+			ready = 0;
+		fclose(f);
+	}
+	return ready;
+}
+
+static _Atomic uint64_t ready;
 static _Atomic int tids[WAITERS_MAX];
 static uint64_t cpu_at_work[WAITERS_MAX]; /* behind at_work */
 
@@ -421,19 +436,21 @@ static void *waiter(void *arg)
 
 	atomic_store(&tids[i], (int)syscall(SYS_gettid));
 	for (int r = 0;; r++) {
-		uint64_t start;
+		uint64_t start, was_ready;
 
 		wait_while(&round_now, r);
 		if (atomic_load(&round_now) < 0)
 			return NULL;
 		if (way->before)
 			way->before(i);
+		was_ready = ready_ns();
 		cpu_at_work[i] = now_ns(CLOCK_THREAD_CPUTIME_ID);
 		atomic_fetch_add(&at_work, 1);
 		raw_futex(&at_work, FUTEX_WAKE_PRIVATE, 1);
 		start = now_ns(CLOCK_MONOTONIC);
 		waiter_calls(i);
 		start = now_ns(CLOCK_MONOTONIC) - start;
+		atomic_fetch_add(&ready, ready_ns() - was_ready);
 		atomic_fetch_add(&waited, start);
 		add_sums((double)start);
 		atomic_fetch_add(&calls, 1);
@@ -488,8 +505,8 @@ int main(int argc, char **argv)
 		must(pthread_create(&threads[i], NULL, waiter, (void *)(intptr_t)i));
 	for (int r = 0; r < atoi(argv[4]); r++)
 		one_round(r, (unsigned)atoi(argv[3]), threads);
-	printf("waited %lu %lu %g %g %g\n", (unsigned long)waited, (unsigned long)calls, squares, spread_time,
-	       spread_count);
+	printf("waited %lu %lu %lu %g %g %g\n", (unsigned long)waited, (unsigned long)calls, (unsigned long)ready,
+	       squares, spread_time, spread_count);
 	fflush(stdout);
 	getchar();
 	return 0;
