@@ -2,7 +2,7 @@
 /*
  * Design: records lie in chunks that are never moved or freed, so that an index or a pointer to one
  * is always good to look at. A thread that ends puts its record at the end of a queue; a new thread
- * takes the record at its head, if the thread that had it is really gone from the kernel (a signal
+ * takes one from its head, if the thread that had it is really gone from the kernel (a signal
  * handler may run until then), else a fresh one. So nobody sweeps, and 10^6 short threads need few
  * records.
  */
@@ -30,6 +30,7 @@ enum {
 	 * above pthread_self() that our bounds do not count */
 	STACK_MARGIN = 3 * 4096,
 	MAIN_STACK_MAX = 64 << 20,
+	REUSE_TRIES = 4, /* records looked at before a fresh one is made */
 };
 
 struct thread_launch {
@@ -142,19 +143,45 @@ static void forget_timer(struct cpu_timer *timer)
 	atomic_store(&timer->last, NULL);
 }
 
+/* To the end of the queue. self.lock is held. */
+static void append_record(struct thread *t)
+{
+	t->queue = NULL;
+	if (self.queue_last)
+		self.queue_last->queue = t;
+	else
+		self.queue_first = t;
+	self.queue_last = t;
+}
+
+/* The oldest ended record whose thread has left the kernel. One that lingers goes to the end of the queue:
+ * a main thread that has ended stays a zombie as long as the process lives, and must not keep all others
+ * from being used again. self.lock is held. */
+static struct thread *reuse_record(void)
+{
+	for (int i = 0; i < REUSE_TRIES; i++) {
+		struct thread *t = self.queue_first;
+
+		if (!t)
+			return NULL;
+		self.queue_first = t->queue;
+		if (!self.queue_first)
+			self.queue_last = NULL;
+		if (is_gone(t))
+			return t;
+		append_record(t);
+	}
+	return NULL;
+}
+
 static struct thread *take_record(int tid)
 {
 	struct thread *t;
 
 	spin_lock(&self.lock);
-	t = self.queue_first;
-	if (t && is_gone(t)) {
-		self.queue_first = t->queue;
-		if (!self.queue_first)
-			self.queue_last = NULL;
-	} else {
+	t = reuse_record();
+	if (!t)
 		t = fresh_record();
-	}
 	spin_unlock(&self.lock);
 	if (!t) {
 		stat_add(STAT_THREADS_FULL, 1);
@@ -180,16 +207,11 @@ static struct thread *take_record(int tid)
 	return t;
 }
 
-/* At the end of the queue: it is used again when its thread has left the kernel. */
+/* It is used again when its thread has left the kernel. */
 static void queue_record(struct thread *t)
 {
 	spin_lock(&self.lock);
-	t->queue = NULL;
-	if (self.queue_last)
-		self.queue_last->queue = t;
-	else
-		self.queue_first = t;
-	self.queue_last = t;
+	append_record(t);
 	spin_unlock(&self.lock);
 }
 

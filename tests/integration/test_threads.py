@@ -202,6 +202,22 @@ def test_main_has_ended():
         equal(sum("spin_in_clone" in s.frames for s in shown.values()), 1, "the clone")
 
 
+def records_of(app):
+    """(records, threads made) as the agent tells them."""
+    text = app.get("agent").text
+    return tuple(int(re.search(rf"^{what}\b[ =]+(\d+)", text, re.M)[1]) for what in ("thread_records", "threads_created"))
+
+
+@limit(90)
+def test_records_are_used_again():
+    """Also behind the record of a main thread that has ended and stays a zombie."""
+    app, _ = started("churn", "mainend")
+    with app:
+        until(lambda: records_of(app)[1] > 20000, "20,000 threads", 60)
+        records, made = records_of(app)
+        assert records < 100, f"{records} records for {made} threads"
+
+
 @limit(90)
 def test_short_threads():
     """The agent finds threads in /proc in the very moment in which they register themselves."""
@@ -217,8 +233,7 @@ def test_short_threads():
             assert len(shown) <= 3 + 2 * 8, f"{len(shown)} threads at once"
             dumps += 1
         busy.join()
-        text = app.get("agent").text
-        records, made = (int(re.search(rf"^{what}\b[ =]+(\d+)", text, re.M)[1]) for what in ("thread_records", "threads_created"))
+        records, made = records_of(app)
         lib.note(f"{dumps} dumps, {made} threads, {records} records")
         assert made > 1000 and records < 100, (made, records)
 
