@@ -21,7 +21,7 @@ check: all ## everything that must pass before a commit
 check-long: all programs ## the storms and repetitions that take long
 	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
 
-check-static: all ## layers, signal safety, exports, documents, and that these checks see planted faults
+check-static: all programs ## layers, signal safety, exports, documents, and that these checks see planted faults
 	$(Q)failed=0; \
 	scripts/check-layers || failed=$$((failed + 1)); \
 	scripts/check-sigsafe --obj $(BUILD)/obj || failed=$$((failed + 1)); \

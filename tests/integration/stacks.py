@@ -4,7 +4,8 @@
 Built on what pprof_decode.Profile.parse() returns; nothing of the agent's own code takes part.
 """
 import collections
-import struct
+import re
+import subprocess
 
 Frame = collections.namedtuple("Frame", "name system_name address mapping")
 Sample = collections.namedtuple("Sample", "frames values labels")  # frames: leaf first
@@ -57,46 +58,51 @@ class View:
         return (sum(causes.values()) / total if total else 0.0), causes
 
 
-# Where a stack may end: the entry point, or the function in which the kernel starts a thread.
-ROOTS = {"_start", "_dl_start_user", "_dl_start", "clone", "clone3", "__clone", "__clone3", "thread_start",
-         "__clone_internal"}
-_entries = {}
+_roots = {}
 
 
-def entry_point(path):
-    """File offset of an ELF file's entry point, None when it cannot be read."""
-    if path not in _entries:
-        _entries[path] = None
+def roots_of(path):
+    """Ranges of file offsets of the code that by its own unwind table has no caller: the entry point of
+    a program, and where the kernel starts a thread. Names would not do: stripped files have none."""
+    if path not in _roots:
+        _roots[path] = []
+        segments, ranges, commons, here = [], [], {}, None
         try:
-            with open(path, "rb") as file:
-                head = file.read(64)
-                entry, table = struct.unpack_from("<QQ", head, 24)
-                size, count = struct.unpack_from("<HH", head, 54)
-                for i in range(count):
-                    file.seek(table + i * size)
-                    kind, _, offset, address, _, in_file = struct.unpack("<IIQQQQ", file.read(40))
-                    if kind == 1 and address <= entry < address + in_file:
-                        _entries[path] = entry - address + offset
-        except (OSError, struct.error):
-            pass
-    return _entries[path]
+            out = subprocess.run(["readelf", "-lW", "--debug-dump=frames", path], capture_output=True, text=True, errors="replace").stdout
+        except OSError:
+            out = ""
+        for line in out.splitlines():
+            load = re.match(r"\s+LOAD\s+0x(\w+) 0x(\w+) 0x\w+ 0x(\w+)", line)
+            common = re.match(r"(\w+) .* CIE$", line)
+            table = re.search(r" FDE cie=(\w+) pc=(\w+)\.\.(\w+)", line)
+            if load:
+                segments.append([int(word, 16) for word in load.groups()])
+            elif common:
+                here = commons.setdefault(common.group(1), [])
+            elif table:
+                here = [(int(table.group(2), 16), int(table.group(3), 16))]
+                # what the common part says holds for each function that shares it
+                ranges += here if commons.get(table.group(1)) else []
+            elif here is not None and re.search(r"DW_CFA_undefined: r(16 \(rip\)|30 \(x30\))", line):
+                if here:
+                    ranges += here
+                else:
+                    here.append(True)
+        _roots[path] = [(lo - address + offset, hi - address + offset) for lo, hi in ranges
+                        for offset, address, size in segments if address <= lo < address + size]
+    return _roots[path]
 
 
 def is_root(frames):
-    """True when the outermost frame is a known root. A stripped program has no name for its entry
-    point, so that one is also told by its place in the file: at most 64 bytes behind e_entry."""
+    """True when the outermost frame has no caller: the stack is complete."""
     if not frames:
         return False
     root = frames[-1]
-    if root.name in ROOTS:
-        return True
     if root.name in MARKS or root.mapping is None:
         return len(frames) == 1 and root.name in ("[other stacks]", "[pprof agent]")
-    entry = entry_point(root.mapping.filename)
-    if entry is None:
-        return False
     at = root.address - root.mapping.start + root.mapping.offset
-    return entry <= at < entry + 64
+    # an address of a caller is the return address - 1
+    return any(lo - 1 <= at < hi for lo, hi in roots_of(root.mapping.filename))
 
 
 def bare(view):
