@@ -1018,4 +1018,7 @@ class Forwarding(Base):
 
 if __name__ == "__main__":
     SERVE = os.path.abspath(sys.argv.pop(1))
-    unittest.main()
+    outcome = unittest.main(exit=False).result
+    failed, skipped = len(outcome.failures) + len(outcome.errors), len(outcome.skipped)
+    print(f"http: {outcome.testsRun - failed - skipped} passed, {failed} failed, {skipped} skipped")
+    sys.exit(not outcome.wasSuccessful())

@@ -83,7 +83,8 @@ def test_states():
         for what, function in (("poll", "poll_on"), ("read", "read_on"), ("sleep", "sleep_on"), ("cond", "wait_cond"),
                                ("sem", "wait_sem"), ("join", "wait_join"), ("barrier", "wait_barrier"), ("spin", "spin")):
             assert function in one[what].frames, (what, one[what].frames)
-            assert one[what].frames[-1] in ("clone3", "clone"), one[what].frames
+            # without libc's debug symbols the root is known by its place only
+            assert one[what].frames[-1] in ("clone3", "clone") or one[what].frames[-1].startswith("libc.so.6@"), one[what].frames
         equal(one["spin"].frames[0], "spin_here", "leaf of the spinning thread")
         equal(len(shown), 1 + len(all_tids(tids)), "threads shown")
         equal(shown[app.pid].created_by, None, "creator of the main thread")
