@@ -121,14 +121,15 @@ def pings(path):
 
 @limit(240)
 def test_redis_planted():
-    """BITCOUNT of a large string under redis-benchmark: redisPopcount is where the time goes."""
+    """BITCOUNT of a large string under redis-benchmark: redisPopcount is where the time goes. The string is
+    10 MB, about a millisecond's counting, so that reading and answering requests is nothing beside it."""
     app, path = redis()
     with app:
         cli = ["redis-cli", "-s", path]
-        subprocess.run([*cli, "SETBIT", "bits", "800000", "1"], env=lib.environment(), check=True, capture_output=True)
+        subprocess.run([*cli, "SETBIT", "bits", "80000000", "1"], env=lib.environment(), check=True, capture_output=True)
         lib.background(["redis-benchmark", "-s", path, "-l", "-q", "-c", "10", "BITCOUNT", "bits"])
         until(lambda: View(app.profile(seconds=1)).below("redisPopcount", "samples") > 10, "the load works", 60)
-        judge(long_enough(app), "redis, BITCOUNT", ("redisPopcount",), 0.5)
+        judge(long_enough(app), "redis, BITCOUNT", ("redisPopcount",), 0.9)
 
 
 @limit(240)
