@@ -28,7 +28,8 @@ OWN_CFLAGS   := -std=gnu17 -O2 -g -fPIC -fvisibility=hidden -fno-plt -fno-semant
 	-Wno-unused-parameter $(WERROR)
 OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUILD)/gen/exports.map \
 	-Wl,--exclude-libs,ALL -Wl,--gc-sections -Wl,--as-needed -Wl,-z,defs -Wl,-z,text \
-	-Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-z,noseparate-code
+	-Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete -Wl,-z,noexecstack -Wl,-z,noseparate-code \
+	-Wl,--sort-section=name # base/attr.h: BIG comes last
 # Static and hidden: the target's own zlib is never disturbed, and libc is the only NEEDED.
 OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 

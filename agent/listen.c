@@ -7,6 +7,7 @@
  * table before main: the program's first open is 3 and its close loops do nothing to us (hazard D1).
  * In a forked child the thread opens everything itself, in its private table.
  */
+#include "agent/base/attr.h"
 #include "agent/listen.h"
 
 #include <limits.h>
@@ -43,7 +44,7 @@ enum {
 };
 
 static struct {
-	char token[TOKEN_MAX];
+	const char *token;
 	struct server *server; /* NULL: nothing is listening */
 	bool worker;	       /* the server is this process's abstract socket, not the port */
 	bool private_table;
@@ -51,6 +52,7 @@ static struct {
 	struct spin loading; /* held by the agent's thread while it is in the dynamic loader */
 	_Atomic uint32_t handed; /* futex: the thread has taken over the descriptors */
 } self;
+static char token_read[TOKEN_MAX] BIG; /* from a file */
 
 size_t listen_describe(char *buf, size_t size)
 {
@@ -77,18 +79,19 @@ static bool read_token(void)
 	long n;
 
 	if (!options->token_file) {
-		fmt_buf(self.token, sizeof(self.token), "%s", options->token ? options->token : "");
+		self.token = options->token ? options->token : "";
 		return true;
 	}
-	n = sys_read_file(options->token_file, self.token, sizeof(self.token) - 1);
+	n = sys_read_file(options->token_file, token_read, sizeof(token_read) - 1);
 	if (n < 0) {
 		log_line(LOG_ERROR, "cannot read PPROF_TOKEN_FILE=%s (error %ld); not listening",
 			 options->token_file, -n);
 		return false;
 	}
-	self.token[n] = '\0';
-	self.token[strcspn(self.token, "\r\n")] = '\0';
-	if (self.token[0])
+	token_read[n] = '\0';
+	token_read[strcspn(token_read, "\r\n")] = '\0';
+	self.token = token_read;
+	if (token_read[0])
 		return true;
 	log_line(LOG_ERROR, "PPROF_TOKEN_FILE=%s is empty; not listening", options->token_file);
 	return false;
@@ -316,6 +319,7 @@ void listen_before_main(void)
 		pass_through();
 		return;
 	}
+	process_find_strays();
 	unwind_start();
 	waitsfor_start();
 	threads_give_altstacks();

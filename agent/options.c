@@ -40,15 +40,24 @@ static const struct row {
 };
 
 static struct {
-	struct arena arena;
 	bool set[ARRAY_LEN(rows)];
+	struct arena arena; /* texts that `near` has no room for */
+	size_t near_used;
+	char near[256]; /* enough for most: a process of a moment's life maps nothing for its settings */
 } self;
 
+/* A copy: programs write over their environment (setproctitle). */
 static const char *keep_text(const char *text)
 {
 	size_t size = strlen(text) + 1;
-	char *copy = arena_alloc(&self.arena, size);
+	char *copy;
 
+	if (size <= sizeof(self.near) - self.near_used) {
+		copy = self.near + self.near_used;
+		self.near_used += size;
+	} else {
+		copy = arena_alloc(&self.arena, size);
+	}
 	if (copy)
 		memcpy(copy, text, size);
 	return copy;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "agent/base/attr.h"
@@ -14,7 +15,7 @@ struct boot_block {
 	size_t pad;
 };
 
-char boot_pool[BOOT_POOL_SIZE] __attribute__((aligned(4096)));
+char boot_pool[BOOT_POOL_SIZE] __attribute__((aligned(64))) BIG;
 static _Atomic size_t boot_used;
 
 void *boot_aligned(size_t align, size_t size)
@@ -29,7 +30,8 @@ void *boot_aligned(size_t align, size_t size)
 	}
 	before = atomic_load_explicit(&boot_used, memory_order_relaxed);
 	do {
-		start = ALIGN_UP(before + sizeof(struct boot_block), align);
+		start = ALIGN_UP((uintptr_t)boot_pool + before + sizeof(struct boot_block), align) -
+			(uintptr_t)boot_pool;
 		end = ALIGN_UP(start + size, (size_t)16);
 		if (end > BOOT_POOL_SIZE) {
 			errno = ENOMEM;

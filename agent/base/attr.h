@@ -10,6 +10,9 @@
 #define COLD	    __attribute__((cold, noinline))
 /* Code that runs in a few ns: at the beginning of a cache line it costs 0.3 ns less (tests/bench/locks.c). */
 #define HOT	    __attribute__((aligned(64)))
+/* Large arrays, last in .bss: between them and the small state of all modules would lie pages that every
+ * process of a moment's life would touch for a few bytes each (tests/bench/start.py). */
+#define BIG	    __attribute__((section(".bss.zz_big")))
 #define NOINLINE    __attribute__((noinline))
 #define INLINE	    static inline __attribute__((always_inline))
 #define UNUSED	    __attribute__((unused))

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/base/attr.h"
 #include "agent/base/log.h"
 
 #include <stdbool.h>
@@ -25,7 +26,7 @@ static struct {
 static struct {
 	uint8_t level;
 	char text[LINE];
-} ring[LINES];
+} ring[LINES] BIG;
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
 

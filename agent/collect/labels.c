@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/base/attr.h"
 #include "agent/collect/labels.h"
 
 #include <string.h>
@@ -20,9 +21,9 @@ struct label {
 };
 
 static struct {
-	_Atomic(struct label *) slots[SLOTS];
 	struct arena arena;
 } self;
+static _Atomic(struct label *) slots[SLOTS] BIG;
 
 bool labels_always;
 
@@ -33,7 +34,7 @@ void labels_set(bool always)
 
 static struct label *find(uint32_t tag)
 {
-	struct label *l = atomic_load_explicit(&self.slots[tag % SLOTS], memory_order_acquire);
+	struct label *l = atomic_load_explicit(&slots[tag % SLOTS], memory_order_acquire);
 
 	while (l && l->tag != tag)
 		l = atomic_load_explicit(&l->next, memory_order_relaxed);
@@ -43,7 +44,7 @@ static struct label *find(uint32_t tag)
 /* Two may be made of one tag, by the thread at its end and by the agent: both are right. */
 static struct label *make(uint32_t tag, int tid)
 {
-	_Atomic(struct label *) *slot = &self.slots[tag % SLOTS];
+	_Atomic(struct label *) *slot = &slots[tag % SLOTS];
 	struct label *l = arena_alloc(&self.arena, sizeof(*l)), *first;
 
 	if (!l) {

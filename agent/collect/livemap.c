@@ -19,6 +19,7 @@
  * A dense map (nearly every block is sampled) has the filter that lets everything pass and is never
  * written: what it could hold back would not be worth its upkeep.
  */
+#include "agent/base/attr.h"
 #include "agent/collect/livemap.h"
 
 #include "agent/base/arena.h"
@@ -61,7 +62,8 @@ struct level {
 };
 
 /* The first filter: its fixed part, then the words, as the struct lays them out. */
-static uint64_t filter0[sizeof(struct live_filter) / 8 + FILTER0_WORDS] = { FILTER0_WORDS - 1 };
+static uint64_t filter0[sizeof(struct live_filter) / 8 + FILTER0_WORDS]
+	__attribute__((section(".data.zz_big"))) = { FILTER0_WORDS - 1 };
 /* One word, every bit set. */
 static uint64_t filter_all[sizeof(struct live_filter) / 8 + 1] = {
 	[sizeof(struct live_filter) / 8] = UINT32_MAX,
@@ -72,7 +74,7 @@ _Static_assert(offsetof(struct live_filter, mask) == 0 && sizeof(struct live_fil
 _Atomic(struct live_filter *) livemap_filter = (struct live_filter *)filter0;
 
 /* Static: whatever becomes of the budget, every address has seven places. */
-static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64)));
+static struct group groups0[LEVEL0_SETS] __attribute__((aligned(64))) BIG;
 
 static struct {
 	struct arena arena; /* chained groups only */

@@ -10,6 +10,7 @@
  * A slot's lock is held for some 50 ns with the guard up. In a child that was made without fork handlers
  * (_Fork, clone) its holder may not exist: so nobody waits for one for ever.
  */
+#include "agent/base/attr.h"
 #include "agent/collect/locks.h"
 
 #include <stddef.h>
@@ -43,7 +44,7 @@ struct slot {
 	_Atomic(struct lock_entry *) first;
 };
 
-_Atomic uint16_t locks_filter[LOCKS_SLOTS];
+_Atomic uint16_t locks_filter[LOCKS_SLOTS] BIG;
 
 static struct {
 	struct arena arena;
@@ -52,7 +53,7 @@ static struct {
 } self;
 
 /* apart from what is initialised: 64 KiB that cost nothing until they are touched */
-static struct slot slots[LOCKS_SLOTS];
+static struct slot slots[LOCKS_SLOTS] BIG;
 
 static bool slot_lock(struct slot *slot, int sleeps)
 {

@@ -36,17 +36,15 @@ unsigned process_generation(void)
  * fill it again; a raw SYS_fork or _Fork does not (a vfork child shares its parent's memory and sees it
  * intact).
  */
-static void mark_alive(void)
+void process_find_strays(void)
 {
-	if (!self.alive) {
-		self.alive = sys_map(4096);
-		if (!self.alive)
-			return;
-		if (sys_advise((void *)self.alive, 4096, 18 /* MADV_WIPEONFORK */) != 0) {
-			sys_unmap((void *)self.alive, 4096);
-			self.alive = NULL;
-			return;
-		}
+	self.alive = sys_map(4096);
+	if (!self.alive)
+		return;
+	if (sys_advise((void *)self.alive, 4096, 18 /* MADV_WIPEONFORK */) != 0) {
+		sys_unmap((void *)self.alive, 4096);
+		self.alive = NULL;
+		return;
 	}
 	*self.alive = 1;
 }
@@ -58,8 +56,6 @@ bool process_is_stray(void)
 
 void process_set(enum process_role role, void (*start)(void))
 {
-	if (role == PROCESS_TARGET)
-		mark_alive();
 	self.role = role;
 	self.start = start;
 }
@@ -109,7 +105,8 @@ void process_after_fork(void)
 void process_child(void)
 {
 	self.generation++;
-	mark_alive();
+	if (self.alive)
+		*self.alive = 1;
 	self.parent = self.forker;
 	self.own_session = false;
 	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);

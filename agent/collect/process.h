@@ -58,6 +58,9 @@ bool process_is_server(void);
 /* Forked child: everything here is reset. Context: child. */
 void process_child(void);
 
+/* From now on process_is_stray() tells. Once per program: forked children inherit it. Context: init. */
+void process_find_strays(void);
+
 /* True in a child of a fork that ran no fork handlers: locks may be held by threads that do not exist, so
  * hooks that would take one forward instead (hazard D2). Context: hook. */
 bool process_is_stray(void);

@@ -23,7 +23,7 @@ static struct {
 } self = { .max = 128 };
 
 /* apart from what is initialised: a quarter MiB that costs nothing until it is touched */
-static uintptr_t buffers[BUFFERS][FRAMES_MAX + 1];
+static uintptr_t buffers[BUFFERS][FRAMES_MAX + 1] BIG;
 
 void record_set_depth(uint32_t max_frames)
 {

@@ -67,6 +67,9 @@ static struct {
 	void (*last)(void);
 } self = { .live = 1 };
 
+/* The first chunk: most programs need no other. */
+static struct thread chunk0[CHUNK] BIG;
+
 uint64_t threads_live(void)
 {
 	int64_t n = atomic_load_explicit(&self.live, memory_order_relaxed);
@@ -111,7 +114,7 @@ static struct thread *fresh_record(void)
 		return NULL;
 	chunk = atomic_load_explicit(&self.chunks[i / CHUNK], memory_order_relaxed);
 	if (!chunk) {
-		chunk = budget_map(ALIGN_UP(CHUNK * sizeof(*chunk), (size_t)4096));
+		chunk = i ? budget_map(ALIGN_UP(CHUNK * sizeof(*chunk), (size_t)4096)) : chunk0;
 		if (!chunk)
 			return NULL;
 		atomic_store_explicit(&self.chunks[i / CHUNK], chunk, memory_order_release);

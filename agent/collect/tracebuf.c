@@ -4,6 +4,7 @@
  * number, so that the agent, which takes the number away first and then looks at `busy`, either sees it
  * or is seen. A thread that lost its processor in between keeps its chunk until a later look.
  */
+#include "agent/base/attr.h"
 #include "agent/collect/tracebuf.h"
 
 #include <errno.h>
@@ -58,7 +59,7 @@ static struct {
 } self;
 
 /* apart from what is initialised: costs nothing until it is touched */
-static struct waker wakers[LOCKS_SLOTS];
+static struct waker wakers[LOCKS_SLOTS] BIG;
 
 /* ---- appending ---- */
 

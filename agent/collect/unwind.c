@@ -348,8 +348,8 @@ static void never_run(void)
 /* The address that makecontext has functions return to has no name that we could link to. */
 static COLD uintptr_t find_start_context(void)
 {
-	static uintptr_t stack[512];
-	static ucontext_t context;
+	static uintptr_t stack[512] BIG;
+	static ucontext_t context BIG;
 
 	if (!getcontext || !makecontext || getcontext(&context) != 0)
 		return 0;

@@ -78,7 +78,7 @@ static struct {
 	/* pages of unwind tables, by their number; forgotten with each stack */
 	uintptr_t page_at[PAGES];
 	uint8_t page[PAGES][PAGE];
-} self;
+} self BIG;
 
 static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t *out, int need,
 			  void *arg)

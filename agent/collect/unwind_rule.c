@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Packs rows of unwind tables into 8 bytes. 99.99 % of the rows of a Linux distribution fit. */
+#include "agent/base/attr.h"
 #include "agent/collect/unwind_rule.h"
 
 #include <string.h>
 
 _Static_assert(RULE_SETS == 1 << 14, "rule_set keeps 14 bits of its hash");
 
-struct rule_entry rule_cache[RULE_SETS][RULE_WAYS] __attribute__((aligned(64)));
+struct rule_entry rule_cache[RULE_SETS][RULE_WAYS] __attribute__((aligned(64))) BIG;
 
 enum { DW_DEREF = 0x06, DW_PLUS_UCONST = 0x23, DW_LIT0 = 0x30, DW_BREG0 = 0x70 };
 

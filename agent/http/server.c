@@ -40,6 +40,7 @@ struct server {
 int server_open(const struct server_config *config, struct server **out_server, char *error,
 		size_t error_size)
 {
+	struct listeners listeners;
 	struct address address;
 	struct server *s;
 	int err = address_parse(&address, config->address ? config->address : "127.0.0.1:6060",
@@ -51,16 +52,17 @@ int server_open(const struct server_config *config, struct server **out_server, 
 		*out_server = NULL;
 		return 0;
 	}
+	/* before there is memory for it: where the address is taken, nothing else is to be done */
+	err = listeners_open(&listeners, &address, error, error_size);
+	if (err)
+		return err;
 	s = mem_zalloc(sizeof(*s));
 	if (!s) {
+		listeners_close(&listeners);
 		fmt_buf(error, error_size, "no memory for the listener: raise PPROF_MAX_MEM");
 		return -ENOMEM;
 	}
-	err = listeners_open(&s->listeners, &address, error, error_size);
-	if (err) {
-		mem_free(s);
-		return err;
-	}
+	s->listeners = listeners;
 	s->config = *config;
 	for (unsigned i = 0; i < s->listeners.n; i++)
 		s->rules[i] = (struct access_rules){

@@ -7,6 +7,7 @@ import resource
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import threading
 import time
@@ -285,6 +286,31 @@ def test_second_process_is_silent_when_the_port_is_taken():
         plain = subprocess.run([program("exit_ways"), "return"], env=environment(), capture_output=True, timeout=30)
         equal((done.returncode, done.stdout, done.stderr), (plain.returncode, plain.stdout, plain.stderr), "the second program")
         equal(first.get("cmdline").body.split(b"\0")[0], program("spin").encode(), "who answers")
+
+
+PAGES_AT_MOST = 22
+
+
+@parallel
+def test_pages_of_a_child_that_passes_through():
+    """Shells start thousands of programs that live for a millisecond: what the agent touches in them is what
+    it costs (make bench-start). Counted, not timed: page faults beyond those of an empty library."""
+    empty = lib.scratch() / "empty.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", empty], check=True)
+
+    def faults(preload, port):
+        seen = []
+        for _ in range(15):
+            pid = os.posix_spawn("/bin/true", ["/bin/true"], {"LD_PRELOAD": str(preload), "PPROF_ADDR": f"127.0.0.1:{port}"})
+            _, status, usage = os.wait4(pid, 0)
+            equal(status, 0, "end of /bin/true")
+            seen.append(usage.ru_minflt)
+        return statistics.median(seen)
+
+    with App(program("spin")) as first:
+        more = faults(agent(), first.where[1]) - faults(empty, first.where[1])
+    note(f"{more:.0f} page faults")
+    assert 0 < more <= PAGES_AT_MOST, f"{more} page faults more than with an empty library"
 
 
 @parallel
