@@ -35,7 +35,7 @@ OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 
 SRC := $(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c)
 ASM := $(wildcard agent/arch/$(ARCH)/*.S)
-GEN := $(BUILD)/gen/encode/profile.pb-c.c
+GEN := $(BUILD)/gen/encode/profile.pb-c.c $(BUILD)/gen/encode/perfetto.pb-c.c
 LIBIBERTY := $(BUILD)/obj/gen/libiberty.a
 OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
 LIB := $(BUILD)/libpprofagent.so

@@ -335,7 +335,7 @@ static uint64_t seconds_of(const struct exchange *x)
 
 static const struct trace_format *format_of(const struct exchange *x)
 {
-	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2 };
+	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2, &trace_perfetto };
 	char word[16];
 
 	if (request_query(&x->request, "format", word, sizeof(word)) <= 0)
@@ -373,6 +373,7 @@ static void begin(struct exchange *x, uint64_t ns)
 	}
 	j->sampling = begin_sampling();
 	j->window.agent_tid = (uint32_t)sys_gettid();
+	j->window.pid = (uint32_t)sys_getpid();
 	j->window.start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	j->window.end_ns = j->window.start_ns + ns;
 	x->wake_ns = j->window.start_ns;
@@ -386,7 +387,7 @@ void serve_trace(const struct profile *profile, struct exchange *x)
 	struct trace_job *j;
 
 	if (!format) {
-		reply_error(x, 400, "invalid value for \"format\" - must be go1.19 or go1.22");
+		reply_error(x, 400, "invalid value for \"format\" - must be go1.19, go1.22 or perfetto");
 		return;
 	}
 	if (ns / 1000000000u > (uint64_t)options->max_seconds) {

@@ -49,6 +49,8 @@ void trace_encoder_begin(struct trace_encoder *enc, const struct trace_format *f
 	char header[16] = { 0 };
 
 	*enc = (struct trace_encoder){ .format = format, .sink = sink, .tables = tables };
+	if (!format->header)
+		return;
 	memcpy(header, format->header, 13);
 	trace_out(enc, header, sizeof(header));
 }
@@ -65,6 +67,8 @@ void trace_encoder_footer(struct trace_encoder *enc, uint64_t ts)
 
 void trace_encoder_free(struct trace_encoder *enc)
 {
+	if (enc->format && enc->format->drop)
+		enc->format->drop(enc);
 	for (size_t i = 0; i < enc->n_lanes; i++)
 		mem_free(enc->lanes[i].data);
 	mem_free(enc->lanes);

@@ -19,11 +19,11 @@
 
 enum trace_op {
 	OP_PROCS,      /* there are `value` processors: the very first event */
-	OP_PROC_IS,    /* `proc` runs already at its first mention (v2) */
+	OP_PROC_IS,    /* `proc` runs already at its first mention; text, value: name and pid of the process */
 	OP_PROC_START,
 	OP_PROC_STOP,
 	OP_CREATE,     /* g with entry stack `entry`, by who runs on proc, or nobody */
-	OP_START,      /* g runs on proc from now on; text: its label or 0 */
+	OP_START,      /* g runs on proc from now on; text: its label or 0; entry as in CREATE */
 	OP_END,
 	OP_STOP,       /* who runs on proc must pause */
 	OP_BLOCK,      /* who runs on proc waits: `block`, text: reason for v2 */
@@ -49,6 +49,7 @@ struct trace_event {
 	uint32_t text, text2;
 	uint64_t value;
 	enum trace_block block;
+	bool linked; /* START: some other thread's CREATE or UNBLOCK came before */
 };
 
 struct trace_lane {
@@ -57,25 +58,30 @@ struct trace_lane {
 	uint64_t id;	   /* P or M */
 	uint64_t start_ts; /* of the batch */
 	uint64_t last_ts;
+	bool known, waits; /* perfetto: the track is described, a wait's slice is open */
 };
 
 struct trace_encoder;
+struct trace_private;
 
 struct trace_format {
 	const char *name;    /* as asked for */
-	const char *header;  /* 13 characters; the file begins with them and three NULs */
+	const char *header;  /* 13 characters; the file begins with them and three NULs. NULL: with nothing */
 	bool by_thread;	     /* lanes */
 	void (*event)(struct trace_encoder *enc, const struct trace_event *event);
 	void (*flush)(struct trace_encoder *enc, struct trace_lane *lane);
 	/* All lanes are flushed, tables come next. */
 	void (*footer)(struct trace_encoder *enc, uint64_t ts);
+	/* NULL: the format needs no tables at its end. */
 	void (*string)(struct trace_encoder *enc, uint32_t id, const char *text, size_t size);
 	void (*stack)(struct trace_encoder *enc, uint32_t id, const struct trace_frame *frames,
 		      unsigned n);
 	void (*end)(struct trace_encoder *enc);
+	/* Gives back enc->own; may be NULL. */
+	void (*drop)(struct trace_encoder *enc);
 };
 
-extern const struct trace_format trace_v1, trace_v2;
+extern const struct trace_format trace_v1, trace_v2, trace_perfetto;
 
 struct trace_encoder {
 	const struct trace_format *format;
@@ -88,6 +94,7 @@ struct trace_encoder {
 	uint32_t table_kind;
 	struct trace_proc *procs; /* v2 */
 	size_t n_procs, procs_room;
+	struct trace_private *own; /* perfetto */
 };
 
 /* Writes the header. */

@@ -307,6 +307,8 @@ static void begin(struct trace_merge *m)
 		trace_emit(m, &e);
 	}
 	e = trace_next(m, m->enc.format->by_thread ? OP_PROC_IS : OP_PROC_START, m->window.start_ns, 1);
+	e.text = trace_tables_text(&m->tables, m->window.process);
+	e.value = m->window.pid;
 	trace_emit(m, &e);
 }
 
@@ -333,7 +335,7 @@ static void merge_some(struct trace_merge *m)
 	for (unsigned i = 0; i < SLICE; i++) {
 		if (!m->n_heap || m->heap[0].ns >= m->window.end_ns) {
 			finish(m);
-			m->stage = RESOLVE;
+			m->stage = m->enc.format->string ? RESOLVE : WRITTEN;
 			m->at = 0;
 			return;
 		}

@@ -23,7 +23,7 @@ struct trace_merge;
 
 struct trace_window {
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
-	uint32_t agent_tid;
+	uint32_t agent_tid, pid;
 	const char *process; /* threads of this name get no label */
 	const char *notice;  /* what the reader should know (text of a log message), or NULL */
 };

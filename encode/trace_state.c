@@ -99,6 +99,7 @@ bool trace_create(struct trace_merge *m, struct thread_run *t, const struct thre
 	e.stack = stack;
 	trace_emit(m, &e);
 	t->state = RUNNABLE;
+	t->linked = e.lane != 0;
 	m->created = true;
 	return true;
 }
@@ -137,8 +138,11 @@ static void run(struct trace_merge *m, struct thread_run *t, uint64_t ns)
 
 	e.seq = ++t->seq;
 	e.text = t->label;
+	e.entry = t->entry;
+	e.linked = t->linked;
 	trace_emit(m, &e);
 	t->state = RUNNING;
+	t->linked = false;
 	if (m->enc.format->by_thread) {
 		t->label = 0; /* said once */
 		say_procs(m, t, ns);
@@ -214,6 +218,7 @@ static void unblock(struct trace_merge *m, struct thread_run *t, const struct th
 		e.stack = t->entry;
 	trace_emit(m, &e);
 	t->state = RUNNABLE;
+	t->linked = by != t;
 }
 
 void trace_wait_woken(struct trace_merge *m, struct thread_run *t, const struct trace_record *r,

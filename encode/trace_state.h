@@ -25,6 +25,7 @@ struct thread_run {
 	uint32_t proc; /* 0: none */
 	uint64_t seq;
 	const struct trace_record *wait; /* WAITING or just woken from it */
+	bool linked; /* another thread made it RUNNABLE */
 };
 
 struct pending {

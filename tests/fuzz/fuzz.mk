@@ -9,7 +9,7 @@ FUZZ ?= $(FUZZ_NAMES)
 # The allocator is tests/fuzz/host_mem.c, so that the sanitizer sees every block.
 FUZZ_SRC := $(filter-out agent/base/mem.c,$(wildcard agent/base/*.c agent/http/*.c encode/*.c)) \
 	agent/collect/snapshot.c tests/fuzz/host_mem.c tests/fuzz/double.c
-FUZZ_BUILT := $(LIBIBERTY) $(BUILD)/obj/gen/encode/profile.pb-c.o
+FUZZ_BUILT := $(LIBIBERTY) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o)
 FUZZ_CFLAGS := $(OWN_CPPFLAGS) -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing \
 	-ftls-model=initial-exec -fno-sanitize-recover=all
 

@@ -577,24 +577,26 @@ TEST(trace_of_nonsense_is_legal)
 		judge_v1();
 		merge(seed, &trace_v2, seed % RECORDS);
 		judge_v2();
+		merge(seed, &trace_perfetto, seed % RECORDS);
 	}
 }
 
-/* Lets another judge look: files for go tool trace. */
+/* Lets other judges look: files of TRACE_SEEDS seeds for tests/integration/test_trace_nonsense.py. */
 TEST(trace_files)
 {
-	const char *where = getenv("TRACE_FILES");
+	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2, &trace_perfetto };
+	const char *where = getenv("TRACE_FILES"), *seeds = getenv("TRACE_SEEDS");
 	char path[512];
 
 	if (!where)
 		test_skip("TRACE_FILES names no directory to write to");
 	budget_set(1 << 26);
-	for (unsigned seed = 0; seed < 40; seed++) {
-		for (int v2 = 0; v2 < 2; v2++) {
+	for (unsigned seed = 0; seed < (seeds ? (unsigned)atoi(seeds) : 40); seed++) {
+		for (int i = 0; i < 3; i++) {
 			FILE *f;
 
-			merge(seed * 7, v2 ? &trace_v2 : &trace_v1, seed * 7 % RECORDS);
-			snprintf(path, sizeof(path), "%s/%u.v%d.trace", where, seed, 1 + v2);
+			merge(seed * 7, formats[i], seed * 7 % RECORDS);
+			snprintf(path, sizeof(path), "%s/%u.%s", where, seed, formats[i]->name);
 			f = fopen(path, "wb");
 			CHECK(f && fwrite(out.at, 1, out.n, f) == out.n);
 			fclose(f);
