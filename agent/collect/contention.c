@@ -81,12 +81,12 @@ static void add_block(uint64_t ns, const struct stack *stack, const void *functi
 	bucket_add(b, DELAY, (int64_t)ns);
 }
 
-static int64_t times_fraction(uint64_t n)
+static int64_t times_fraction(int64_t n)
 {
 	int64_t product;
 
 	/* only a fraction of 10^9 and waits of hours come here */
-	if (__builtin_mul_overflow((int64_t)n, (int64_t)self.mutex_fraction, &product))
+	if (__builtin_mul_overflow(n, (int64_t)self.mutex_fraction, &product))
 		product = INT64_MAX / 2;
 	return product;
 }
@@ -99,7 +99,7 @@ static void add_mutex(struct bucket *b, const struct lock_share *share)
 		b = buckets_get(SERIES_MUTEX, record_mark(FRAME_UNSEEN), 0, 0);
 	if (!b)
 		return;
-	bucket_add(b, COUNT, times_fraction(share->waits << CONTENTION_COUNT_BITS));
+	bucket_add(b, COUNT, times_fraction((int64_t)(share->waits << CONTENTION_COUNT_BITS)));
 	bucket_add(b, DELAY, times_fraction(share->ns));
 }
 

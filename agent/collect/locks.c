@@ -1,47 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Design: an entry per lock that is waited for, in a chain per hash slot; an entry without waiters is
- * free for the next lock of its slot, and none is ever given back, so chains may be read without the
- * slot's lock. Of k waiters the entry knows k and the sum of the times since when each has
- * waited unbooked: their lost time is k * now - sum, and closing a segment sets the sum to k * now.
+ * free for the next lock of its slot, and none is ever given back. Of k waiters the entry knows k and the
+ * sum of the times since when each has waited unbooked: their lost time is k * now - sum, and closing a
+ * segment sets the sum to k * now. Each wait enters with its begin and goes with its end, so that what is
+ * booked adds up to the nanosecond, in whatever order threads come.
  *
- * The clock is read under the slot's lock: whoever is in the sum began earlier than that.
+ * Nobody ever waits here: what an entry says lies in a record that is never written while the entry
+ * points to it. A change is a new record, put in the place of the one that it was made from by a
+ * compare-and-swap; the old one then goes to the slot's list of spare ones. Words that point to records
+ * carry a tag that counts their changes: so a record that came back to the place where it was is not taken
+ * for the one that was read. A thread that loses its processor here, or dies, keeps nobody up.
  *
- * A slot's lock is held for some 50 ns with the guard up. In a child that was made without fork handlers
- * (_Fork, clone) its holder may not exist: so nobody waits for one for ever.
+ * Two threads that come to a lock at once may make two entries for it: an unlock closes both.
  */
-#include "agent/base/attr.h"
 #include "agent/collect/locks.h"
 
 #include <stddef.h>
 
 #include "agent/base/arena.h"
-#include "agent/base/spin.h"
+#include "agent/base/attr.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 
 enum {
-	SPINS = 200,
-	SLEEP_NS = 50000,
-	SLEEPS_SHORT = 20,    /* 1 ms: give the event up */
-	SLEEPS_LONG = 20000,  /* 1 s: a waiter must get out of the books */
-	WAITERS_MAX = 60000,  /* a slot's filter must not wrap */
+	WAITERS_MAX = 60000, /* a slot's filter must not wrap */
+	RECORDS = 64,	     /* in a block */
+	BLOCKS = 16384,
+};
+
+/* What an entry says. */
+struct view {
+	uintptr_t lock;	   /* 0: the entry is free */
+	uint64_t sum_ns;   /* modulo 2^64 */
+	uint64_t closed_ns; /* end of the last segment */
+	uint64_t debt_ns;
+	struct bucket *unlocker; /* who closed it; NULL: none since the entry was taken */
+	uint32_t waiters;	 /* those in `sum_ns` */
+	uint32_t debts;		 /* waits that ended without the lock and wait for an unlock to be booked */
+	uint32_t closes;	 /* segments, modulo 2^32 */
+};
+
+struct record {
+	_Atomic uintptr_t lock;
+	_Atomic uint64_t sum_ns, closed_ns, debt_ns;
+	_Atomic(struct bucket *) unlocker;
+	_Atomic uint32_t waiters, debts, closes;
+	_Atomic uint32_t next; /* in the list of spare ones */
 };
 
 struct lock_entry {
 	struct lock_entry *next; /* constant */
-	_Atomic uintptr_t lock;
-	_Atomic uint32_t waiters; /* those in `sum_ns` */
-	uint32_t debts;		  /* waits that ended without the lock and wait for an unlock to be booked */
-	uint64_t sum_ns;	  /* modulo 2^64 */
-	uint64_t closed_ns;	  /* end of the last segment, 0: none since the entry was taken */
-	uint64_t debt_ns;
-	struct bucket *unlocker; /* who closed it */
+	_Atomic uint64_t word;
 };
 
 struct slot {
-	struct spin lock; /* of the chain's entries */
 	_Atomic(struct lock_entry *) first;
+	_Atomic uint64_t spare; /* a word; record 0: none */
 };
 
 _Atomic uint16_t locks_filter[LOCKS_SLOTS] BIG;
@@ -49,31 +64,187 @@ _Atomic uint16_t locks_filter[LOCKS_SLOTS] BIG;
 static struct {
 	struct arena arena;
 	_Atomic bool used;
-	uint32_t round; /* number of forks behind us */
+	_Atomic uint32_t made; /* records; number 0 is nobody's */
+	uint32_t round;	       /* number of forks behind us */
 } self;
 
-/* apart from what is initialised: 64 KiB that cost nothing until they are touched */
+/* apart from what is initialised: they cost nothing until they are touched */
 static struct slot slots[LOCKS_SLOTS] BIG;
+static _Atomic(struct record *) blocks[BLOCKS] BIG;
 
-static bool slot_lock(struct slot *slot, int sleeps)
+/* ---- records */
+
+static uint64_t word_after(uint64_t word, uint32_t record)
 {
-	for (int i = 0; i < SPINS; i++) {
-		if (spin_try(&slot->lock))
+	return ((word >> 32) + 1) << 32 | record;
+}
+
+static struct record *record_at(uint32_t number)
+{
+	return atomic_load_explicit(&blocks[number / RECORDS], memory_order_acquire) + number % RECORDS;
+}
+
+static COLD uint32_t record_make(void)
+{
+	uint32_t made = atomic_load_explicit(&self.made, memory_order_relaxed), number;
+
+	do {
+		struct record *block = NULL, *fresh;
+
+		number = made + 1;
+		if (number / RECORDS >= BLOCKS)
+			return 0;
+		if (!atomic_load_explicit(&blocks[number / RECORDS], memory_order_acquire)) {
+			fresh = arena_alloc(&self.arena, RECORDS * sizeof(*fresh));
+			if (!fresh)
+				return 0;
+			atomic_compare_exchange_strong(&blocks[number / RECORDS], &block, fresh);
+		}
+	} while (!atomic_compare_exchange_weak_explicit(&self.made, &made, number, memory_order_relaxed,
+							memory_order_relaxed));
+	return number;
+}
+
+/* A record of the caller's own, 0: there is no memory. */
+static uint32_t record_get(struct slot *slot)
+{
+	uint64_t word = atomic_load_explicit(&slot->spare, memory_order_acquire);
+	uint32_t next;
+
+	do {
+		if (!(uint32_t)word)
+			return record_make();
+		/* of a record that another thread got meanwhile it is not what it was: the tag tells */
+		next = atomic_load_explicit(&record_at((uint32_t)word)->next, memory_order_relaxed);
+	} while (!atomic_compare_exchange_weak_explicit(&slot->spare, &word, word_after(word, next),
+							memory_order_acq_rel, memory_order_acquire));
+	return (uint32_t)word;
+}
+
+static void record_put(struct slot *slot, uint32_t number)
+{
+	uint64_t word = atomic_load_explicit(&slot->spare, memory_order_relaxed);
+
+	do
+		atomic_store_explicit(&record_at(number)->next, (uint32_t)word, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(&slot->spare, &word, word_after(word, number),
+						      memory_order_acq_rel, memory_order_relaxed));
+}
+
+static void record_write(struct record *r, const struct view *v)
+{
+	/* whoever still reads it as what it was sees one of these and then, behind his own fence, that
+	 * its entry has gone on */
+	atomic_thread_fence(memory_order_release);
+	atomic_store_explicit(&r->lock, v->lock, memory_order_relaxed);
+	atomic_store_explicit(&r->sum_ns, v->sum_ns, memory_order_relaxed);
+	atomic_store_explicit(&r->closed_ns, v->closed_ns, memory_order_relaxed);
+	atomic_store_explicit(&r->debt_ns, v->debt_ns, memory_order_relaxed);
+	atomic_store_explicit(&r->unlocker, v->unlocker, memory_order_relaxed);
+	atomic_store_explicit(&r->waiters, v->waiters, memory_order_relaxed);
+	atomic_store_explicit(&r->debts, v->debts, memory_order_relaxed);
+	atomic_store_explicit(&r->closes, v->closes, memory_order_relaxed);
+}
+
+/* ---- entries */
+
+/* What the entry says now; the word is for `replace`. */
+static uint64_t look(const struct lock_entry *e, struct view *out)
+{
+	uint64_t word, before;
+
+	word = atomic_load_explicit(&e->word, memory_order_acquire);
+	do {
+		const struct record *r = record_at((uint32_t)word);
+
+		before = word;
+		out->lock = atomic_load_explicit(&r->lock, memory_order_relaxed);
+		out->sum_ns = atomic_load_explicit(&r->sum_ns, memory_order_relaxed);
+		out->closed_ns = atomic_load_explicit(&r->closed_ns, memory_order_relaxed);
+		out->debt_ns = atomic_load_explicit(&r->debt_ns, memory_order_relaxed);
+		out->unlocker = atomic_load_explicit(&r->unlocker, memory_order_relaxed);
+		out->waiters = atomic_load_explicit(&r->waiters, memory_order_relaxed);
+		out->debts = atomic_load_explicit(&r->debts, memory_order_relaxed);
+		out->closes = atomic_load_explicit(&r->closes, memory_order_relaxed);
+		atomic_thread_fence(memory_order_acquire);
+		word = atomic_load_explicit(&e->word, memory_order_acquire);
+	} while (word != before);
+	return word;
+}
+
+/* The entry says *v from now on, unless it has changed since `word`; then the record that was there
+ * is the caller's, in exchange for the one that was in *inout_own. */
+static bool replace(struct lock_entry *e, uint64_t word, const struct view *v, uint32_t *inout_own)
+{
+	uint32_t old = (uint32_t)word;
+
+	record_write(record_at(*inout_own), v);
+	if (!atomic_compare_exchange_strong_explicit(&e->word, &word, word_after(word, *inout_own),
+						     memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	*inout_own = old;
+	return true;
+}
+
+static struct lock_entry *first_of(struct slot *slot)
+{
+	return atomic_load_explicit(&slot->first, memory_order_acquire);
+}
+
+bool locks_is_waited(const void *lock)
+{
+	struct view v;
+
+	for (struct lock_entry *e = first_of(&slots[locks_slot(lock)]); e; e = e->next) {
+		look(e, &v);
+		if (v.lock == (uintptr_t)lock)
 			return true;
-		arch_relax();
 	}
-	for (int i = 0; i < sleeps; i++) {
-		sys_sleep_ns(SLEEP_NS);
-		if (spin_try(&slot->lock))
-			return true;
-	}
-	stat_add(STAT_LOCKS_BUSY, 1);
 	return false;
 }
 
-static bool in_use(const struct lock_entry *e)
+static COLD struct lock_entry *entry_make(struct slot *slot)
 {
-	return atomic_load_explicit(&e->waiters, memory_order_relaxed) || e->debts;
+	struct lock_entry *e = arena_alloc(&self.arena, sizeof(*e));
+	uint32_t record = e ? record_get(slot) : 0;
+
+	if (!record)
+		return NULL;
+	record_write(record_at(record), &(struct view){ 0 });
+	atomic_store_explicit(&e->word, record, memory_order_relaxed);
+	e->next = first_of(slot);
+	/* release: a reader that acquires it sees `next` and the record */
+	while (!atomic_compare_exchange_weak_explicit(&slot->first, &e->next, e, memory_order_release,
+						      memory_order_acquire))
+		;
+	atomic_store_explicit(&self.used, true, memory_order_relaxed);
+	return e;
+}
+
+/* The lock's entry, or else a free one; NULL: there is no memory. */
+static struct lock_entry *entry_for(struct slot *slot, const void *lock, struct view *out_view,
+				    uint64_t *out_word)
+{
+	struct lock_entry *found = NULL;
+
+	for (struct lock_entry *e = first_of(slot); e; e = e->next) {
+		struct view v;
+		uint64_t word = look(e, &v);
+
+		if (v.lock ? v.lock != (uintptr_t)lock : found != NULL)
+			continue;
+		found = e;
+		*out_view = v;
+		*out_word = word;
+		if (v.lock)
+			break;
+	}
+	if (!found) {
+		found = entry_make(slot);
+		if (found)
+			*out_word = look(found, out_view);
+	}
+	return found;
 }
 
 /* What others may add up to is not exact while they do; it is only asked whether it is 0. */
@@ -82,75 +253,42 @@ static void filter_add(uint32_t slot, int n)
 	atomic_fetch_add_explicit(&locks_filter[slot], (uint16_t)n, memory_order_relaxed);
 }
 
-static struct lock_entry *find(struct slot *slot, const void *lock)
-{
-	struct lock_entry *e = atomic_load_explicit(&slot->first, memory_order_acquire);
-
-	for (; e; e = e->next)
-		if (atomic_load_explicit(&e->lock, memory_order_relaxed) == (uintptr_t)lock)
-			break;
-	return e;
-}
-
-bool locks_is_waited(const void *lock)
-{
-	return find(&slots[locks_slot(lock)], lock) != NULL;
-}
-
-/* The slot's lock is held. */
-static struct lock_entry *take_entry(struct slot *slot, const void *lock)
-{
-	struct lock_entry *first = atomic_load_explicit(&slot->first, memory_order_relaxed);
-	struct lock_entry *e = find(slot, lock);
-
-	if (e)
-		return e;
-	for (e = first; e; e = e->next)
-		if (!in_use(e))
-			break;
-	if (!e) {
-		e = arena_alloc(&self.arena, sizeof(*e));
-		if (!e)
-			return NULL;
-		e->next = first;
-		atomic_store_explicit(&self.used, true, memory_order_relaxed);
-		/* release: a reader that acquires it sees `next` */
-		atomic_store_explicit(&slot->first, e, memory_order_release);
-	}
-	e->closed_ns = 0;
-	e->unlocker = NULL;
-	atomic_store_explicit(&e->lock, (uintptr_t)lock, memory_order_relaxed);
-	return e;
-}
-
-/* Nobody is in it any more: its address may be another lock's tomorrow. */
-static void drop_entry_if_empty(struct lock_entry *e)
-{
-	if (!in_use(e))
-		atomic_store_explicit(&e->lock, 0, memory_order_relaxed);
-}
+/* ---- waits */
 
 bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns)
 {
-	uint32_t at = locks_slot(lock);
+	uint32_t at = locks_slot(lock), own = 0;
 	struct slot *slot = &slots[at];
-	struct lock_entry *e;
+	struct lock_entry *e = NULL;
+	struct view v;
+	uint64_t word;
 
-	if (!slot_lock(slot, SLEEPS_SHORT))
-		return false;
-	e = atomic_load_explicit(&locks_filter[at], memory_order_relaxed) < WAITERS_MAX ?
-		    take_entry(slot, lock) :
-		    NULL;
+	if (atomic_load_explicit(&locks_filter[at], memory_order_relaxed) < WAITERS_MAX)
+		own = record_get(slot);
+	while (own && (e = entry_for(slot, lock, &v, &word))) {
+		/* another lock's entry may be a new one by now, with any number of segments */
+		if (v.lock != (uintptr_t)lock)
+			v = (struct view){ .lock = (uintptr_t)lock, .closes = v.closes };
+		v.waiters++;
+		v.sum_ns += now_ns;
+		if (replace(e, word, &v, &own))
+			break;
+	}
 	if (!e) {
-		spin_unlock(&slot->lock);
+		if (own)
+			record_put(slot, own);
 		stat_add(STAT_LOCKS_FULL, 1);
 		return false;
 	}
-	atomic_fetch_add_explicit(&e->waiters, 1, memory_order_relaxed);
-	e->sum_ns += now_ns;
 	filter_add(at, 1);
-	*wait = (struct lock_wait){ .entry = e, .since_ns = now_ns, .slot = at, .round = self.round };
-	spin_unlock(&slot->lock);
+	*wait = (struct lock_wait){
+		.entry = e,
+		.since_ns = now_ns,
+		.slot = at,
+		.round = self.round,
+		.closes = v.closes,
+		.record = own,
+	};
 	return true;
 }
 
@@ -158,58 +296,77 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 {
 	struct slot *slot = &slots[wait->slot];
 	struct lock_entry *e = wait->entry;
-	uint64_t since;
+	uint64_t since, word;
+	struct view v;
 
 	*out = (struct lock_share){ NULL, 0, 0 };
 	wait->entry = NULL;
-	if (wait->round != self.round || !slot_lock(slot, SLEEPS_LONG))
+	if (wait->round != self.round)
 		return;
-	since = e->closed_ns > wait->since_ns ? e->closed_ns : wait->since_ns;
-	e->sum_ns -= since;
-	atomic_fetch_sub_explicit(&e->waiters, 1, memory_order_relaxed);
-	if (end == LOCK_END_GAVE_UP) {
-		e->debt_ns += now_ns > since ? now_ns - since : 0;
-		/* the filter leads the next unlock here, once */
-		if (e->debts++)
-			filter_add(wait->slot, -1);
-	} else {
-		filter_add(wait->slot, -1);
-		if (end == LOCK_END_GOT) {
-			out->ns = now_ns > since ? now_ns - since : 0;
-			out->waits = 1;
-			out->unlocker = e->unlocker;
+	do {
+		word = look(e, &v);
+		since = v.closes == wait->closes ? wait->since_ns : v.closed_ns;
+		v.sum_ns -= since;
+		v.waiters--;
+		if (end == LOCK_END_GAVE_UP) {
+			v.debt_ns += now_ns - since;
+			v.debts++;
 		}
-		drop_entry_if_empty(e);
-	}
-	spin_unlock(&slot->lock);
+		/* nobody is in it any more: its address may be another lock's tomorrow */
+		if (!v.waiters && !v.debts)
+			v.lock = 0;
+	} while (!replace(e, word, &v, &wait->record));
+	record_put(slot, wait->record);
+	/* a debt: the filter leads the next unlock here, once */
+	if (end != LOCK_END_GAVE_UP || v.debts > 1)
+		filter_add(wait->slot, -1);
+	if (end == LOCK_END_GOT)
+		*out = (struct lock_share){ .unlocker = v.unlocker, .ns = (int64_t)(now_ns - since), .waits = 1 };
+}
+
+static void close_one(struct slot *slot, struct lock_entry *e, const void *lock, struct lock_share *inout)
+{
+	uint32_t own = 0, debts;
+	uint64_t word, now, lost;
+	struct view v;
+
+	do {
+		word = look(e, &v);
+		if (v.lock != (uintptr_t)lock)
+			goto end;
+		if (!own && !(own = record_get(slot))) {
+			stat_add(STAT_LOCKS_FULL, 1);
+			return;
+		}
+		/* behind the look: whoever is in the sum began earlier than this */
+		now = sys_clock_ns(CLOCK_MONOTONIC);
+		lost = v.waiters * now - v.sum_ns + v.debt_ns;
+		debts = v.debts;
+		v = (struct view){
+			.lock = v.waiters ? v.lock : 0,
+			.sum_ns = v.waiters * now,
+			.closed_ns = now,
+			.unlocker = inout->unlocker,
+			.waiters = v.waiters,
+			.closes = v.closes + 1,
+		};
+	} while (!replace(e, word, &v, &own));
+	inout->ns += (int64_t)lost;
+	inout->waits += debts;
+	if (debts)
+		filter_add((uint32_t)(slot - slots), -1);
+end:
+	if (own)
+		record_put(slot, own);
 }
 
 void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *out)
 {
-	uint32_t at = locks_slot(lock);
-	struct slot *slot = &slots[at];
-	struct lock_entry *e;
-	uint64_t now, waiters;
+	struct slot *slot = &slots[locks_slot(lock)];
 
 	*out = (struct lock_share){ unlocker, 0, 0 };
-	if (!slot_lock(slot, SLEEPS_SHORT))
-		return;
-	e = find(slot, lock);
-	if (e) {
-		now = sys_clock_ns(CLOCK_MONOTONIC);
-		waiters = atomic_load_explicit(&e->waiters, memory_order_relaxed);
-		out->ns = waiters * now - e->sum_ns + e->debt_ns;
-		out->waits = e->debts;
-		e->sum_ns = waiters * now;
-		e->closed_ns = now;
-		e->unlocker = unlocker;
-		if (e->debts)
-			filter_add(at, -1);
-		e->debts = 0;
-		e->debt_ns = 0;
-		drop_entry_if_empty(e);
-	}
-	spin_unlock(&slot->lock);
+	for (struct lock_entry *e = first_of(slot); e; e = e->next)
+		close_one(slot, e, lock, out);
 }
 
 bool locks_hold(uint32_t slot)
@@ -232,18 +389,11 @@ void locks_child(void)
 	if (!atomic_load(&self.used))
 		return;
 	for (uint32_t i = 0; i < LOCKS_SLOTS; i++) {
-		struct lock_entry *e = atomic_load_explicit(&slots[i].first, memory_order_relaxed);
+		struct lock_entry *e = first_of(&slots[i]);
 
 		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed))
 			atomic_store_explicit(&locks_filter[i], 0, memory_order_relaxed);
-		if (!e)
-			continue;
-		spin_reset(&slots[i].lock);
-		for (; e; e = e->next) {
-			atomic_store_explicit(&e->lock, 0, memory_order_relaxed);
-			atomic_store_explicit(&e->waiters, 0, memory_order_relaxed);
-			e->sum_ns = e->closed_ns = e->debt_ns = 0;
-			e->debts = 0;
-		}
+		for (; e; e = e->next)
+			record_write(record_at((uint32_t)e->word), &(struct view){ 0 });
 	}
 }

@@ -4,7 +4,7 @@
  * that they lost. Time is cut into segments: each unlock closes one for all waiters at once, and the
  * waiter books what is left between the last unlock and the end of its wait. So every nanosecond
  * of a wait is booked exactly once, however many waiters there are, and an unlock costs the same for
- * 1 waiter and for 1000.
+ * 1 waiter and for 1000. Lock-free: no unlock ever waits for another thread's.
  *
  * The address is a key and nothing else: no lock is ever read here (hazard B8).
  */
@@ -32,13 +32,16 @@ struct lock_wait {
 	struct lock_entry *entry; /* NULL: waits for no lock that is sampled */
 	uint64_t since_ns;	  /* CLOCK_MONOTONIC */
 	uint32_t slot;
-	uint32_t round; /* of the entry: a forked child starts anew */
+	uint32_t round;	 /* of the entry: a forked child starts anew */
+	uint32_t closes; /* segments of the entry when the wait began */
+	uint32_t record; /* kept for the end of the wait, which must not fail */
 };
 
 /* What is to be booked, and on whom. */
 struct lock_share {
 	struct bucket *unlocker; /* NULL: nobody was seen to unlock */
-	uint64_t ns;
+	/* below 0: the wait had ended before the unlock that was charged with it looked at the clock */
+	int64_t ns;
 	uint64_t waits; /* that ended */
 };
 
@@ -64,7 +67,7 @@ static inline bool locks_waited(const void *lock)
 /* Is it really this one? Context: hook; the guard is up. */
 bool locks_is_waited(const void *lock);
 
-/* From now on the time counts. false: there is no memory, or the table is busy (both counted).
+/* From now on the time counts. false: there is no memory, or too many wait (counted).
  * Context: hook; the guard is up. */
 bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns);
 
