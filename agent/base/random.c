@@ -34,7 +34,8 @@ static COLD void seed_thread(void)
 	if (!base)
 		base = sys_clock_ns(CLOCK_MONOTONIC) ^ ((uint64_t)sys_gettid() << 40) ^
 		       (uintptr_t)&tls;
-	tls.random = mix(base + n) | 1;
+	/* mixed twice: thread 1 of seed 1 is not thread 0 of seed 2 */
+	tls.random = mix(mix(base) + n) | 1;
 }
 
 uint64_t random_next(void)
