@@ -137,7 +137,6 @@ static void before_fork(void)
 	uint64_t set = sig ? (uint64_t)1 << (sig - 1) : 0, before = 0;
 
 	process_before_fork();
-	listen_before_fork();
 	if (cpu_period_ns() && set && sys_sigprocmask(SIG_BLOCK, &set, &before) == 0 &&
 	    !(before & set))
 		tls.flags |= TLS_FORKING;
@@ -156,7 +155,6 @@ static void unblock_signal(void)
 
 static void after_fork(void)
 {
-	listen_after_fork();
 	unblock_signal();
 	process_forked();
 	stat_add(STAT_FORKS, 1);
@@ -218,16 +216,28 @@ static bool parent_has_agent(void)
 	return found;
 }
 
+/* Programs of another libc inherit the preload too. Their constructors get no arguments. */
+extern const char *gnu_get_libc_version(void) __attribute__((weak));
+
+static void stay_out(void)
+{
+	process_set(PROCESS_OFF, NULL);
+	heap_start(0, false);
+	real_seal();
+}
+
 static void __attribute__((constructor)) agent_construct(int argc, char **argv, char **envp)
 {
 	real_resolve();
+	if (!gnu_get_libc_version) {
+		stay_out();
+		return;
+	}
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
 	read_program_names(argc > 0 ? argv[0] : NULL);
 	if (decide_role(argv) != PROCESS_TARGET) {
-		process_set(PROCESS_OFF, NULL);
-		heap_start(0, false);
-		real_seal();
+		stay_out();
 		return;
 	}
 	layout_start();

@@ -19,7 +19,6 @@
 #include "agent/agent.h"
 #include "agent/base/fmt.h"
 #include "agent/base/log.h"
-#include "agent/base/spin.h"
 #include "agent/base/sys.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/cpu.h"
@@ -49,7 +48,6 @@ static struct {
 	bool worker;	       /* the server is this process's abstract socket, not the port */
 	bool private_table;
 	uint64_t retry_ns, retry_at_ns;
-	struct spin loading; /* held by the agent's thread while it is in the dynamic loader */
 	_Atomic uint32_t handed; /* futex: the thread has taken over the descriptors */
 } self;
 static char token_read[TOKEN_MAX] BIG; /* from a file */
@@ -189,26 +187,6 @@ static void try_listen(uint64_t now_ns)
 	}
 }
 
-/* libunwind, for the stacks of other threads: loaded now, because a request must not wait for the loader.
- * A fork in the middle of it would leave the child with a loader that is locked for ever, so forks
- * wait for this fraction of a millisecond. */
-static void load_libunwind(void)
-{
-	spin_lock(&self.loading);
-	unwind_remote_start();
-	spin_unlock(&self.loading);
-}
-
-void listen_before_fork(void)
-{
-	spin_lock(&self.loading);
-}
-
-void listen_after_fork(void)
-{
-	spin_unlock(&self.loading);
-}
-
 static void agent_loop(void)
 {
 	uint64_t tend_at_ns = 0;
@@ -260,7 +238,6 @@ static void *agent_thread(void *handed)
 		return NULL;
 	}
 	isolate_directory();
-	load_libunwind();
 	agent_loop();
 	return NULL;
 }
@@ -321,6 +298,9 @@ void listen_before_main(void)
 	}
 	process_find_strays();
 	unwind_start();
+	/* In this thread, because the loader allocates: in one of its own, libc would lay out a heap for it, 64 MiB
+	 * of addresses. Now, because forks must not meet a loader at work, and requests not wait for it. */
+	unwind_remote_start();
 	waitsfor_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);
@@ -361,5 +341,4 @@ void listen_child(void)
 	self.private_table = false;
 	self.retry_ns = self.retry_at_ns = 0;
 	atomic_store(&self.handed, 0);
-	spin_reset(&self.loading);
 }

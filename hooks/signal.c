@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
+#include "agent/collect/altstack.h"
 #include "agent/collect/signals.h"
 #include "hooks/real.h"
 
@@ -56,6 +57,21 @@ EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 			return SIG_ERR;
 	}
 	return sigismember(&before, sig) ? SIG_HOLD : old.sa_handler;
+}
+
+/*
+ * The alternate stack that the agent gave to a thread without one (collect/altstack.h) is not the
+ * program's: runtimes that find a stack use it as theirs, and some unmap what they find when the thread
+ * ends (the address sanitizer, .NET). So the program sees none, as without us, and its own replaces ours.
+ */
+EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old)
+{
+	bool hidden = altstack_is_ours();
+	int err = real.sigaltstack(stack, old);
+
+	if (hidden && !err && old)
+		*old = (stack_t){ .ss_flags = SS_DISABLE };
+	return err;
 }
 
 /*

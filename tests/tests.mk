@@ -53,8 +53,14 @@ $(BUILD)/obj/tests/%.o: tests/%.c | $(GEN)
 # first ten lines add flags.
 PROGRAM_SRC := $(wildcard tests/programs/*.c tests/programs/*.cc tests/programs/*.rs)
 PROGRAMS := $(patsubst tests/programs/%,$(BUILD)/tests/programs/%,$(basename $(PROGRAM_SRC)))
+LIBRARIES := $(patsubst tests/libraries/%.c,$(BUILD)/tests/libraries/%.so,$(wildcard tests/libraries/*.c))
 .PHONY: programs
-programs: $(PROGRAMS) ## the test programs
+programs: $(PROGRAMS) $(LIBRARIES) ## the test programs, and libraries for them
+
+$(BUILD)/tests/libraries/%.so: tests/libraries/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared -fPIC -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter $$(sed -n '1,10s/.*CFLAGS: \([^*]*\).*/\1/p' $<) -o $@ $< $$(sed -n '1,10s/.*LDLIBS: \([^*]*\).*/\1/p' $<) -lpthread -ldl
 
 $(BUILD)/tests/programs/%: tests/programs/%.c
 	$(call say,CC,$<)

@@ -5,6 +5,8 @@
 
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
+#include "agent/base/tls.h"
+#include "agent/collect/threads.h"
 
 /* Room for the kernel's frame with every register extension of today (11 KiB with AMX), our handler,
  * and a program's handler that finds itself on it. Pages are only taken when they are used. */
@@ -33,6 +35,15 @@ void *altstack_enter(void)
 		return ours.ss_sp;
 	sys_unmap(ours.ss_sp, SIZE);
 	return NULL;
+}
+
+bool altstack_is_ours(void)
+{
+	const struct thread *thread = tls.thread;
+	stack_t now;
+
+	return thread && thread->altstack && SYS2(SYS_sigaltstack, NULL, &now) == 0 &&
+	       now.ss_sp == thread->altstack;
 }
 
 void altstack_leave(void *stack)

@@ -15,6 +15,10 @@ void altstack_set(bool on);
 /* For the calling thread; what it returns goes to altstack_leave when the thread ends. NULL: the
  * thread has its own, or there is no memory (counted). Context: init, hook. */
 void *altstack_enter(void);
+
+/* The calling thread's alternate stack is one of ours. Context: hook. */
+bool altstack_is_ours(void);
+
 void altstack_leave(void *stack);
 
 #endif

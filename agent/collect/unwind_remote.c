@@ -7,6 +7,7 @@
 #include "agent/collect/unwind_remote.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -325,14 +326,29 @@ static bool bind_functions(void *library)
 	return true;
 }
 
+/* Sanitizers' runtimes end a program that asks for RTLD_DEEPBIND. */
+static bool sanitized(void)
+{
+	return dlsym(RTLD_DEFAULT, "__asan_init") || dlsym(RTLD_DEFAULT, "__tsan_init") ||
+	       dlsym(RTLD_DEFAULT, "__msan_init") || dlsym(RTLD_DEFAULT, "__lsan_init") ||
+	       dlsym(RTLD_DEFAULT, "__ubsan_handle_add_overflow");
+}
+
 int unwind_remote_start(void)
 {
+	int keep = errno;
 	void *library;
+	bool bound;
 
 	if (self.space)
 		return 0;
-	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-	if (library && bind_functions(library)) {
+	/* bound to its own libraries first: what the program exports under libc's names is not for us to call
+	 * (hazard A6) */
+	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | (sanitized() ? 0 : RTLD_DEEPBIND));
+	bound = library && bind_functions(library);
+	dlerror(); /* what could not be found is no error of the program's */
+	errno = keep;
+	if (bound) {
 		atomic_store(&self.status, LIBRARY);
 		return 0;
 	}

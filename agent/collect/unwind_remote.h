@@ -36,7 +36,7 @@ uint32_t unwind_remote(const struct unwind_snapshot *snapshot, uintptr_t *pcs, u
 		       enum unwind_end *out_end);
 
 /* Loads libunwind, once, with dlopen: allocates through the target's malloc and takes the loader's
- * lock, so never from a request. 0, or -ENOENT: our own walker does it all. Context: agent. */
+ * lock, so never from a request. 0, or -ENOENT: our own walker does it all. Context: init. */
 int unwind_remote_start(void);
 
 /* "libunwind-x86_64.so.8" or why it is not used. Context: any. */
