@@ -15,18 +15,20 @@ static inline pthread_mutex_t *inside(mtx_t *mutex)
 	return (pthread_mutex_t *)(void *)mutex;
 }
 
-static NOINLINE int lock_taken(mtx_t *mutex)
+static NOINLINE int try_and_wait(mtx_t *mutex)
 {
 	int result;
 
+	TRY_LOCK_FIRST(thrd_busy, mtx_trylock, mutex);
 	TIMED(result, mutex, timed_end_thrd, mtx_lock, mutex);
 	return result;
 }
 
 EXPORT int mtx_lock(mtx_t *mutex)
 {
-	TRY_FIRST(thrd_busy, mtx_trylock, mutex);
-	return lock_taken(mutex);
+	if (mutex_looks_free(inside(mutex)))
+		return real.mtx_lock(mutex);
+	return try_and_wait(mutex);
 }
 
 EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict until)
@@ -35,7 +37,7 @@ EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict 
 
 	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.mtx_timedlock(mutex, until);
-	TRY_FIRST(thrd_busy, mtx_trylock, mutex);
+	TRY_LOCK_FIRST(thrd_busy, mtx_trylock, mutex);
 	TIMED(result, mutex, timed_end_thrd, mtx_timedlock, mutex, until);
 	return result;
 }

@@ -3,6 +3,7 @@
 #include "hooks/layout.h"
 
 #include "agent/base/sys.h"
+#include "agent/collect/locks.h"
 #include "hooks/real.h"
 #include "hooks/rwlock.h"
 #include "hooks/sem.h"
@@ -63,4 +64,6 @@ void layout_start(void)
 	layout_strange.mutex = !knows_mutex();
 	layout_strange.rwlock = !knows_rwlock();
 	layout_strange.sem = !knows_sem();
+	if (layout_strange.mutex || layout_strange.rwlock || layout_strange.sem)
+		locks_all_busy();
 }

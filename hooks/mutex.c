@@ -22,18 +22,20 @@ enum {
 	CEILING = (int)0xfff80000, /* of priority-protected mutexes */
 };
 
-static NOINLINE int lock_taken(pthread_mutex_t *mutex)
+static NOINLINE int try_and_wait(pthread_mutex_t *mutex)
 {
 	int err;
 
+	TRY_LOCK_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	TIMED(err, mutex, timed_end_errno, pthread_mutex_lock, mutex);
 	return err;
 }
 
 HOT EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
-	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
-	return lock_taken(mutex);
+	if (mutex_looks_free(mutex))
+		return real.pthread_mutex_lock(mutex);
+	return try_and_wait(mutex);
 }
 
 EXPORT int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *until)
@@ -42,7 +44,7 @@ EXPORT int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec
 
 	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.pthread_mutex_timedlock(mutex, until);
-	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
+	TRY_LOCK_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	TIMED(err, mutex, timed_end_errno, pthread_mutex_timedlock, mutex, until);
 	return err;
 }
@@ -54,7 +56,7 @@ EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock,
 
 	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_mutex_clocklock(mutex, clock, until);
-	TRY_FIRST(EBUSY, pthread_mutex_trylock, mutex);
+	TRY_LOCK_FIRST(EBUSY, pthread_mutex_trylock, mutex);
 	TIMED(err, mutex, timed_end_errno, pthread_mutex_clocklock, mutex, clock, until);
 	return err;
 }

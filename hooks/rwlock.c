@@ -10,32 +10,36 @@
 #include "hooks/layout.h"
 #include "hooks/timed.h"
 
-static NOINLINE int rdlock_taken(pthread_rwlock_t *lock)
+static NOINLINE int try_and_wait_read(pthread_rwlock_t *lock)
 {
 	int err;
 
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_rdlock, lock);
 	return err;
 }
 
 EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 {
-	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
-	return rdlock_taken(lock);
+	if (LIKELY(!((rwlock_word(lock) & RWLOCK_WRITE_LOCKED) | locks_busy(lock))))
+		return real.pthread_rwlock_rdlock(lock);
+	return try_and_wait_read(lock);
 }
 
-static NOINLINE int wrlock_taken(pthread_rwlock_t *lock)
+static NOINLINE int try_and_wait_write(pthread_rwlock_t *lock)
 {
 	int err;
 
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_wrlock, lock);
 	return err;
 }
 
 EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
-	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
-	return wrlock_taken(lock);
+	if (LIKELY(!((rwlock_word(lock) & ~(unsigned)RWLOCK_WRITE_PHASE) | locks_busy(lock))))
+		return real.pthread_rwlock_wrlock(lock);
+	return try_and_wait_write(lock);
 }
 
 EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t *lock, const struct timespec *until)
@@ -44,7 +48,7 @@ EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t *lock, const struct times
 
 	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.pthread_rwlock_timedrdlock(lock, until);
-	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_timedrdlock, lock, until);
 	return err;
 }
@@ -56,7 +60,7 @@ EXPORT int pthread_rwlock_clockrdlock(pthread_rwlock_t *lock, clockid_t clock,
 
 	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_rwlock_clockrdlock(lock, clock, until);
-	TRY_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_clockrdlock, lock, clock, until);
 	return err;
 }
@@ -67,7 +71,7 @@ EXPORT int pthread_rwlock_timedwrlock(pthread_rwlock_t *lock, const struct times
 
 	if (UNLIKELY(!timed_is_valid(CLOCK_REALTIME, until)))
 		return real.pthread_rwlock_timedwrlock(lock, until);
-	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_timedwrlock, lock, until);
 	return err;
 }
@@ -79,7 +83,7 @@ EXPORT int pthread_rwlock_clockwrlock(pthread_rwlock_t *lock, clockid_t clock,
 
 	if (UNLIKELY(!timed_is_valid(clock, until)))
 		return real.pthread_rwlock_clockwrlock(lock, clock, until);
-	TRY_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
+	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
 	TIMED(err, lock, timed_end_errno, pthread_rwlock_clockwrlock, lock, clock, until);
 	return err;
 }

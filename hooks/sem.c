@@ -31,13 +31,21 @@ static inline enum contention_end end_of(int result)
 		}                                                     \
 	} while (0)
 
-EXPORT int sem_wait(sem_t *sem)
+static NOINLINE int try_and_wait(sem_t *sem)
 {
 	int result;
 
 	TRY_SEM(sem);
+	locks_found_busy(sem);
 	TIMED_ON(result, sem, end_of, sem_wait, sem);
 	return result;
+}
+
+EXPORT int sem_wait(sem_t *sem)
+{
+	if (LIKELY(sem_value(sem) && !locks_busy(sem)))
+		return real.sem_wait(sem);
+	return try_and_wait(sem);
 }
 
 EXPORT int sem_timedwait(sem_t *restrict sem, const struct timespec *restrict until)

@@ -24,7 +24,8 @@
 #include "agent/base/sys.h"
 
 enum {
-	WAITERS_MAX = 60000, /* a slot's filter must not wrap */
+	WAITERS_MAX = 30000, /* a slot's filter must not wrap */
+	BUSY_MAX = LOCKS_SLOTS / 8,
 	RECORDS = 64,	     /* in a block */
 	BLOCKS = 16384,
 };
@@ -65,6 +66,7 @@ static struct {
 	struct arena arena;
 	_Atomic bool used;
 	_Atomic uint32_t made; /* records; number 0 is nobody's */
+	_Atomic uint32_t busy; /* slots found busy since all began anew */
 	uint32_t round;	       /* number of forks behind us */
 } self;
 
@@ -247,10 +249,32 @@ static struct lock_entry *entry_for(struct slot *slot, const void *lock, struct 
 	return found;
 }
 
+/* ---- the filter */
+
+void locks_found_busy(const void *lock)
+{
+	if (locks_busy(lock))
+		return;
+	atomic_fetch_or_explicit(&locks_filter[locks_slot(lock)], LOCKS_BUSY, memory_order_relaxed);
+	if (atomic_fetch_add_explicit(&self.busy, 1, memory_order_relaxed) < BUSY_MAX)
+		return;
+	atomic_store_explicit(&self.busy, 0, memory_order_relaxed);
+	for (uint32_t i = 0; i < LOCKS_SLOTS; i++)
+		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed) & LOCKS_BUSY)
+			atomic_fetch_and_explicit(&locks_filter[i], (uint16_t)~LOCKS_BUSY,
+						  memory_order_relaxed);
+}
+
+void locks_all_busy(void)
+{
+	for (uint32_t i = 0; i < LOCKS_SLOTS; i++)
+		atomic_fetch_or_explicit(&locks_filter[i], LOCKS_BUSY, memory_order_relaxed);
+}
+
 /* What others may add up to is not exact while they do; it is only asked whether it is 0. */
 static void filter_add(uint32_t slot, int n)
 {
-	atomic_fetch_add_explicit(&locks_filter[slot], (uint16_t)n, memory_order_relaxed);
+	atomic_fetch_add_explicit(&locks_filter[slot], (uint16_t)(n * LOCKS_WAITER), memory_order_relaxed);
 }
 
 /* ---- waits */
@@ -263,7 +287,7 @@ bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns)
 	struct view v;
 	uint64_t word;
 
-	if (atomic_load_explicit(&locks_filter[at], memory_order_relaxed) < WAITERS_MAX)
+	if (atomic_load_explicit(&locks_filter[at], memory_order_relaxed) < WAITERS_MAX * LOCKS_WAITER)
 		own = record_get(slot);
 	while (own && (e = entry_for(slot, lock, &v, &word))) {
 		/* another lock's entry may be a new one by now, with any number of segments */
@@ -371,7 +395,7 @@ void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *o
 
 bool locks_hold(uint32_t slot)
 {
-	if (atomic_load_explicit(&locks_filter[slot], memory_order_relaxed) >= WAITERS_MAX)
+	if (atomic_load_explicit(&locks_filter[slot], memory_order_relaxed) >= WAITERS_MAX * LOCKS_WAITER)
 		return false;
 	atomic_store_explicit(&self.used, true, memory_order_relaxed);
 	filter_add(slot, 1);
@@ -391,8 +415,8 @@ void locks_child(void)
 	for (uint32_t i = 0; i < LOCKS_SLOTS; i++) {
 		struct lock_entry *e = first_of(&slots[i]);
 
-		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed))
-			atomic_store_explicit(&locks_filter[i], 0, memory_order_relaxed);
+		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed) >= LOCKS_WAITER)
+			atomic_fetch_and_explicit(&locks_filter[i], LOCKS_BUSY, memory_order_relaxed);
 		for (; e; e = e->next)
 			record_write(record_at((uint32_t)e->word), &(struct view){ 0 });
 	}

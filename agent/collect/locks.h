@@ -23,7 +23,9 @@ struct lock_entry;
 /* 8 KiB, so that what every unlock reads stays in the first-level cache. */
 enum { LOCKS_SLOT_BITS = 12, LOCKS_SLOTS = 1 << LOCKS_SLOT_BITS };
 
-/* Waiters per slot; only locks.c writes it. */
+/* Per slot LOCKS_WAITER times the number of waiters, and whether one of its locks was found busy; only locks.c
+ * writes it. */
+enum { LOCKS_BUSY = 1, LOCKS_WAITER = 2 };
 extern _Atomic uint16_t locks_filter[LOCKS_SLOTS] HIDDEN;
 
 /* A thread's own part of its wait. It lies in the thread's record, so that a wait that is left by
@@ -54,15 +56,29 @@ enum lock_end {
 /* Context: hook. */
 static inline uint32_t locks_slot(const void *lock)
 {
-	return (uint32_t)(((uintptr_t)lock * 0x9e3779b97f4a7c15u) >> (64 - LOCKS_SLOT_BITS));
+	return (uint32_t)(uintptr_t)lock * 0x9e3779b1u >> (32 - LOCKS_SLOT_BITS);
 }
 
 /* Does a sampled waiter wait for this lock (or, seldom, for another one of the same slot)? All that an
  * unlock costs as long as the answer is no. Context: hook. */
 static inline bool locks_waited(const void *lock)
 {
-	return atomic_load_explicit(&locks_filter[locks_slot(lock)], memory_order_relaxed) != 0;
+	return atomic_load_explicit(&locks_filter[locks_slot(lock)], memory_order_relaxed) >= LOCKS_WAITER;
 }
+
+/* Not 0: this lock was found busy before (or, seldom, another one of the same slot), so that it may be taken
+ * between a look at it and a call that waits. Where this is 0, a lock that looks free can be left to the
+ * real function, which is 1.3 ns cheaper than to try it first. Context: hook. */
+static inline unsigned locks_busy(const void *lock)
+{
+	return atomic_load_explicit(&locks_filter[locks_slot(lock)], memory_order_relaxed) & LOCKS_BUSY;
+}
+
+/* From now on locks_busy(lock), until so many locks were found busy that all begin anew. Context: hook. */
+void locks_found_busy(const void *lock);
+
+/* From now on locks_busy is true for all, for ever: what locks look like is not known. Context: init. */
+void locks_all_busy(void);
 
 /* Is it really this one? Context: hook; the guard is up. */
 bool locks_is_waited(const void *lock);

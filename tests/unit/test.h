@@ -29,7 +29,7 @@ _Noreturn void test_skip(const char *why);
 #define CHECK(cond)                                                       \
 	do {                                                              \
 		if (!(cond))                                              \
-			test_fail(__FILE__, __LINE__, "not true: " #cond); \
+			test_fail(__FILE__, __LINE__, "%s", "not true: " #cond); \
 	} while (0)
 #define CHECK_INT(got, want)                                                                    \
 	do {                                                                                    \

@@ -135,6 +135,58 @@ TEST(a_child_starts_without_waiters)
 	CHECK(!locks_waited(&locks[6]));
 }
 
+TEST(a_lock_is_known_as_busy_and_waits_for_it_stay_apart_from_that)
+{
+	struct lock_wait w = { 0 };
+	struct lock_share share;
+
+	CHECK(!locks_busy(&locks[7]) && !locks_waited(&locks[7]));
+	locks_found_busy(&locks[7]);
+	locks_found_busy(&locks[7]);
+	CHECK(locks_busy(&locks[7]) && !locks_waited(&locks[7]));
+	CHECK(locks_join(&w, &locks[7], now()));
+	CHECK(locks_busy(&locks[7]) && locks_waited(&locks[7]));
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK(locks_busy(&locks[7]) && !locks_waited(&locks[7]));
+	locks_child();
+	CHECK(locks_busy(&locks[7]) && !locks_waited(&locks[7]));
+}
+
+static int busy_ones(const char *memory, int n)
+{
+	int busy = 0;
+
+	for (int i = 0; i < n; i++)
+		busy += locks_busy(memory + i * 64) != 0;
+	return busy;
+}
+
+/* Locks come and go: what was busy once must not make all of them slow in the end. */
+TEST(few_slots_are_busy_at_a_time)
+{
+	enum { N = 4 * LOCKS_SLOTS };
+	static char memory[N * 64];
+	struct lock_wait w = { 0 };
+	struct lock_share share;
+
+	CHECK(locks_join(&w, &memory[0], now()));
+	for (int i = 0; i < N; i++) {
+		locks_found_busy(memory + i * 64);
+		/* the one with which all begin anew */
+		if (!locks_busy(memory + i * 64))
+			locks_found_busy(memory + i * 64);
+		CHECK(locks_busy(memory + i * 64));
+		CHECK(i % 512 || busy_ones(memory, N) <= N / 7);
+	}
+	CHECK(locks_waited(&memory[0]));
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK(!locks_waited(&memory[0]));
+	locks_all_busy();
+	CHECK_INT(busy_ones(memory, N), N);
+	locks_found_busy(&memory[0]);
+	CHECK_INT(busy_ones(memory, N), N);
+}
+
 /* Waiters and unlockers of a few locks in the same few slots, as fast as they can. */
 enum { THREADS = 8, TURNS = 20000, LOCKS = 5 };
 static _Atomic uint64_t waited, booked, waits, booked_waits, turns;
