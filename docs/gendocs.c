@@ -86,7 +86,10 @@ static void endpoints(void)
 	printf("# Endpoints\n\n"
 	       "All under `/debug/pprof/`, by GET or HEAD. Status, headers, parameters and error texts are "
 	       "those of Go's\n`net/http/pprof` unless [compatibility.md](compatibility.md) says "
-	       "otherwise.\n\n");
+	       "otherwise.\n\n"
+	       "`/debug/pprof/ui/NAME` is a page that draws the profile of that name, as flame graph and table. Its\n"
+	       "parameters: `seconds` fetches over that time at once, `type`, `q` (search) and `view=callers` choose\n"
+	       "what is shown, all others go into the request (`age`, `hz`, `labels`).\n\n");
 	for (size_t i = 0; i < profiles_n; i++)
 		if (profiles[i].name[0])
 			endpoint(&profiles[i]);
