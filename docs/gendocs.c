@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Prints the documents that are made from the tables: gendocs options|endpoints|counters|hooks.
+ * Prints the documents that are made from the tables: gendocs options|endpoints|counters|hooks, and the
+ * settings that scripts/pprofagent has as options: gendocs launcher.
  * It is compiled with the tables themselves, so it cannot misread them; scripts/gen-docs runs it.
  */
 #include <stdbool.h>
@@ -53,6 +54,27 @@ static void options(void)
 #define OPTION(field, kind, name, fallback, min, max, unit, help) \
 	printf("### PPROF_%s\n\n%s\n\n", name, help);           \
 	option_##kind(fallback, min, max, unit);
+#include "agent/options.def"
+#undef OPTION
+}
+
+/* ---- the launcher's table: "name kind help", the help's first sentence ---- */
+
+static void launcher_line(const char *name, bool is_switch, const char *help)
+{
+	const char *end = help;
+
+	for (const char *c = name; *c; c++)
+		putchar(*c == '_' ? '-' : *c | (*c >= 'A' && *c <= 'Z' ? 0x20 : 0));
+	while (*end && !(*end == '.' && (end[1] == ' ' || !end[1])))
+		end++;
+	printf(" %s: %.*s\n", is_switch ? "switch" : "value", (int)(end - help), help);
+}
+
+static void launcher(void)
+{
+#define OPTION(field, kind, name, fallback, min, max, unit, help) \
+	launcher_line(name, !strcmp(#kind, "SWITCH"), help);
 #include "agent/options.def"
 #undef OPTION
 }
@@ -139,6 +161,7 @@ int main(int argc, char **argv)
 		{ "endpoints", endpoints },
 		{ "counters", counters },
 		{ "hooks", hooks },
+		{ "launcher", launcher },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(documents) / sizeof(documents[0]); i++) {
@@ -147,6 +170,6 @@ int main(int argc, char **argv)
 			return 0;
 		}
 	}
-	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks\n");
+	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks|launcher\n");
 	return 2;
 }
