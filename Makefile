@@ -55,6 +55,9 @@ $(BUILD)/obj/%.o: %.c | $(GEN)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(OWN_CPPFLAGS) $(CPPFLAGS) $(OWN_CFLAGS) $(CFLAGS) -c -o $@ $<
 
+# What it carries with .incbin; the compiler's own dependencies do not name it.
+$(BUILD)/obj/agent/pages.o: $(wildcard agent/ui/*)
+
 $(BUILD)/obj/%.o: %.S
 	$(call say,AS,$<)
 	$(Q)mkdir -p $(@D)

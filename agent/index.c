@@ -2,7 +2,7 @@
 /*
  * The page at /debug/pprof/. Its rows have the shape of Go's (count, then a relative link in single
  * quotes), because tools scrape them; what stands behind those two cells is ours. Every name that
- * the program chose is escaped (hazard K5); the page needs no script.
+ * the program chose is escaped (hazard K5); the page needs no script, and its style is the flame page's.
  */
 #include <string.h>
 
@@ -14,57 +14,19 @@
 #include "agent/children.h"
 #include "agent/foreign.h"
 #include "agent/http/server.h"
+#include "agent/pages.h"
 #include "agent/profiles.h"
 #include "agent/serve.h"
 
-static const char *const style =
-	"<style>\n"
-	":root{color-scheme:light dark}\n"
-	"body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}\n"
-	"h1{font-size:1.35rem;margin:0}\n"
-	"h2{font-size:1.05rem;margin:2rem 0 .3rem}\n"
-	"code,.mono{font-family:ui-monospace,monospace;font-size:.92em}\n"
-	".sub{opacity:.75;margin:.2rem 0 1.2rem}\n"
-	"table{border-collapse:collapse;width:100%}\n"
-	"td,th{padding:.28rem .8rem .28rem 0;vertical-align:top;text-align:left;"
-	"border-bottom:1px solid #8883}\n"
-	"td:first-child,th:first-child{text-align:right;padding-right:1.2rem;width:4.5rem;"
-	"font-variant-numeric:tabular-nums}\n"
-	"td.more{white-space:nowrap}\n"
-	"td.what{opacity:.85}\n"
-	".ok{color:#2a8a3e}.bad{color:#c2410c}\n"
-	"pre{background:#8881;padding:.7rem 1rem;border-radius:.4rem;overflow-x:auto}\n"
-	"</style>\n";
-
-static void escaped(struct sink *to, const char *text)
+/* One click to a flame graph: of what there is now, or of the next 5 or 30 s. */
+static void flame_links(struct sink *to, const struct profile *p)
 {
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		switch (c) {
-		case '&':
-			sink_text(to, "&amp;");
-			break;
-		case '<':
-			sink_text(to, "&lt;");
-			break;
-		case '>':
-			sink_text(to, "&gt;");
-			break;
-		case '"':
-			sink_text(to, "&#34;");
-			break;
-		case '\'':
-			sink_text(to, "&#39;");
-			break;
-		default:
-			/* bytes that are not ASCII might not be UTF-8 */
-			if (c < 32 || c > 126)
-				sink_text(to, "?");
-			else
-				sink_write(to, text, 1);
-		}
-	}
+	if (!pages_timed(p))
+		fmt_sink(to, "<a href=\"ui/%s\">flame graph</a> · ", p->name);
+	fmt_sink(to,
+		 "<a href=\"ui/%s?seconds=5\">5 s</a> · <a href=\"ui/%s?seconds=30\">30 s</a> · "
+		 "<a href=\"%s\">file</a>",
+		 p->name, p->name, p->name);
 }
 
 static void row(struct sink *to, const struct profile *p)
@@ -72,16 +34,15 @@ static void row(struct sink *to, const struct profile *p)
 	fmt_sink(to, "<tr><td>%lu</td><td><a href='%s?debug=1'>%s</a></td>",
 		 p->count ? p->count() : 0, p->name, p->name);
 	sink_text(to, "<td class=more>");
-	if (p->serve == serve_cpu || p->desc.types[0].type)
-		fmt_sink(to, "<a href=\"%s?seconds=5\">5 s</a> · <a href=\"%s?seconds=30\">30 s</a>",
-			 p->name, p->name);
+	if (pages_draws(p))
+		flame_links(to, p);
 	fmt_sink(to, "</td><td class=what>%s</td></tr>\n", p->missing ? p->missing : p->help);
 }
 
 static void foreign_line(void *to, const char *sentence)
 {
 	sink_text(to, "heap: ");
-	escaped(to, sentence);
+	pages_escape(to, sentence);
 	sink_text(to, "<br>\n");
 }
 
@@ -115,14 +76,15 @@ static void child_row(const struct child *c, void *arg)
 
 	if (!rows->n++)
 		sink_text(rows->to,
-			  "<h2>Worker processes</h2>\n<table>\n<tr><th>PID</th><th>name</th>"
+			  "<h2>Worker processes</h2>\n<table class=list>\n<tr class=head><th>PID</th><th>name</th>"
 			  "<th>CPU time</th><th></th></tr>\n");
 	fmt_sink(rows->to, "<tr><td>%d</td><td><a href=\"child/%d/\">", c->pid, c->pid);
-	escaped(rows->to, c->name[0] ? c->name : "?");
+	pages_escape(rows->to, c->name[0] ? c->name : "?");
 	fmt_sink(rows->to,
-		 "</a></td><td>%.2f s</td><td class=more><a href=\"child/%d/profile?seconds=5\">5 s "
-		 "profile</a> · <a href=\"child/%d/profile?seconds=30\">30 s</a></td></tr>\n",
-		 (double)c->cpu_ms / 1000, c->pid, c->pid);
+		 "</a></td><td>%.2f s</td><td class=more><a href=\"child/%d/ui/profile?seconds=5\">"
+		 "CPU 5 s</a> · <a href=\"child/%d/ui/profile?seconds=30\">30 s</a> · "
+		 "<a href=\"child/%d/ui/heap\">heap</a></td></tr>\n",
+		 (double)c->cpu_ms / 1000, c->pid, c->pid, c->pid);
 }
 
 /* An example that can be copied: with the address that the client used, if it looks like one. */
@@ -134,11 +96,11 @@ static void hint(struct sink *to, const struct exchange *x)
 	for (size_t i = 0; host->at && i < host->size; i++) {
 		char c[2] = { host->at[i], '\0' };
 
-		escaped(to, c);
+		pages_escape(to, c);
 	}
 	if (!host->at || !host->size)
 		sink_text(to, "localhost:6060");
-	escaped(to, x->request.path);
+	pages_escape(to, x->request.path);
 	sink_text(to, "profile?seconds=5</pre>\n");
 }
 
@@ -151,16 +113,17 @@ void serve_index(const struct profile *profile, struct exchange *x)
 	reply_begin(x, 200, "text/html; charset=utf-8", NULL);
 	sink_text(to, "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
 		      "<meta name=viewport content=\"width=device-width\">\n"
-		      "<title>/debug/pprof/</title>\n");
-	sink_text(to, style);
-	sink_text(to, "</head>\n<body>\n<h1>/debug/pprof/</h1>\n<p class=sub><b>");
-	escaped(to, agent_program());
+		      "<title>/debug/pprof/</title>\n"
+		      "<link rel=icon href=\"ui/icon.svg\">\n"
+		      "<link rel=stylesheet href=\"ui/pprof.css\">\n"
+		      "</head>\n<body>\n<h1>/debug/pprof/</h1>\n<p class=sub><b>");
+	pages_escape(to, agent_program());
 	fmt_sink(to, "</b>, pid %d, watched for %lu s by libpprofagent " VERSION "</p>\n", sys_getpid(),
 		 up);
 	sink_text(to, "Set debug=1 as a query parameter to export in legacy text format.<br>\n");
 	hint(to, x);
-	sink_text(to, "<h2>Types of profiles available</h2>\n<table>\n"
-		      "<tr><th>Count</th><th>Profile</th><th>Download</th><th></th></tr>\n");
+	sink_text(to, "<h2>Types of profiles available</h2>\n<table class=list>\n"
+		      "<tr class=head><th>Count</th><th>Profile</th><th>Flame graph</th><th></th></tr>\n");
 	for (size_t i = 0; i < profiles_n; i++)
 		if (!profiles[i].hidden)
 			row(to, &profiles[i]);

@@ -143,6 +143,22 @@ static void write_port_file(void)
 		sys_close((int)fd);
 }
 
+/* One line for each address, as a person would type it. */
+static void say_where(void)
+{
+	char text[512];
+	size_t n = server_describe(self.server, text, sizeof(text));
+	const char *at = text, *end = text + (n < sizeof(text) ? n : sizeof(text) - 1);
+
+	while (at < end) {
+		const char *line_end = memchr(at, '\n', (size_t)(end - at));
+
+		line_end = line_end ? line_end : end;
+		log_line(LOG_INFO, "listening on %.*s", (int)(line_end - at), at);
+		at = line_end + 1;
+	}
+}
+
 static bool may_hold_port(void)
 {
 	return process_is_server() || process_is_orphan() || strstr(options->addr, "%p");
@@ -290,9 +306,17 @@ void listen_before_main(void)
 {
 	int fds[4];
 	unsigned n;
+	int err;
 
-	if (!strcmp(options->addr, "off") || !read_token() ||
-	    open_server(options->addr, &self.server) != 0) {
+	if (!strcmp(options->addr, "off") || !read_token()) {
+		pass_through();
+		return;
+	}
+	err = open_server(options->addr, &self.server);
+	if (err == -EADDRINUSE)
+		log_line(LOG_INFO, "%s is taken: not listening (PPROF_ADDR=127.0.0.1:6060-6159 takes the "
+				   "first free port)", options->addr);
+	if (err) {
 		pass_through();
 		return;
 	}
@@ -318,6 +342,8 @@ void listen_before_main(void)
 		pass_through();
 	}
 	close_handed(fds, n);
+	if (self.server)
+		say_where();
 	if (self.server)
 		write_port_file(); /* who reads it may connect: somebody answers */
 }

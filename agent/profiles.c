@@ -10,6 +10,7 @@
 #include "agent/heap.h"
 #include "agent/goroutine.h"
 #include "agent/http/server.h"
+#include "agent/pages.h"
 #include "agent/serve.h"
 #include "agent/serve_trace.h"
 #include "agent/wall.h"
@@ -284,7 +285,8 @@ unsigned profiles_methods(const struct request *request)
 
 		name = last;
 	}
-	profile = name ? find(name) : NULL;
+	/* a page is read, whatever it shows */
+	profile = name && strncmp(name, "ui/", 3) ? find(name) : NULL;
 	return profile ? profile->methods : READ;
 }
 
@@ -305,6 +307,14 @@ void profiles_route(struct exchange *x)
 	}
 	if (!strncmp(name, "child/", 6)) {
 		serve_child(x, name + 6);
+		return;
+	}
+	if (!strcmp(name, "ui")) {
+		reply_redirect(x, PREFIX "/ui/");
+		return;
+	}
+	if (!strncmp(name, "ui/", 3)) {
+		serve_ui(x, name + 3);
 		return;
 	}
 	profile = find(name);

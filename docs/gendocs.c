@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Prints the documents that are made from the tables: gendocs options|endpoints|counters|hooks.
+ * Prints the documents that are made from the tables: gendocs options|endpoints|counters|hooks, and the
+ * settings that scripts/pprofagent has as options: gendocs launcher.
  * It is compiled with the tables themselves, so it cannot misread them; scripts/gen-docs runs it.
  */
 #include <stdbool.h>
@@ -57,6 +58,27 @@ static void options(void)
 #undef OPTION
 }
 
+/* ---- the launcher's table: "name kind help", the help's first sentence ---- */
+
+static void launcher_line(const char *name, bool is_switch, const char *help)
+{
+	const char *end = help;
+
+	for (const char *c = name; *c; c++)
+		putchar(*c == '_' ? '-' : *c | (*c >= 'A' && *c <= 'Z' ? 0x20 : 0));
+	while (*end && !(*end == '.' && (end[1] == ' ' || !end[1])))
+		end++;
+	printf(" %s: %.*s\n", is_switch ? "switch" : "value", (int)(end - help), help);
+}
+
+static void launcher(void)
+{
+#define OPTION(field, kind, name, fallback, min, max, unit, help) \
+	launcher_line(name, !strcmp(#kind, "SWITCH"), help);
+#include "agent/options.def"
+#undef OPTION
+}
+
 /* ---- endpoints ---- */
 
 static void endpoint(const struct profile *p)
@@ -86,7 +108,10 @@ static void endpoints(void)
 	printf("# Endpoints\n\n"
 	       "All under `/debug/pprof/`, by GET or HEAD. Status, headers, parameters and error texts are "
 	       "those of Go's\n`net/http/pprof` unless [compatibility.md](compatibility.md) says "
-	       "otherwise.\n\n");
+	       "otherwise.\n\n"
+	       "`/debug/pprof/ui/NAME` is a page that draws the profile of that name, as flame graph and table. Its\n"
+	       "parameters: `seconds` fetches over that time at once, `type`, `q` (search) and `view=callers` choose\n"
+	       "what is shown, all others go into the request (`age`, `hz`, `labels`).\n\n");
 	for (size_t i = 0; i < profiles_n; i++)
 		if (profiles[i].name[0])
 			endpoint(&profiles[i]);
@@ -136,6 +161,7 @@ int main(int argc, char **argv)
 		{ "endpoints", endpoints },
 		{ "counters", counters },
 		{ "hooks", hooks },
+		{ "launcher", launcher },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(documents) / sizeof(documents[0]); i++) {
@@ -144,6 +170,6 @@ int main(int argc, char **argv)
 			return 0;
 		}
 	}
-	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks\n");
+	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks|launcher\n");
 	return 2;
 }

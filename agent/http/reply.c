@@ -74,11 +74,17 @@ static const struct {
 #define COMMON_LINES                                                                               \
 	"X-Content-Type-Options: nosniff\r\n"                                                      \
 	"Cache-Control: no-store\r\n"                                                              \
-	"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; "                 \
-	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"                          \
 	"Referrer-Policy: no-referrer\r\n"                                                         \
 	"Cross-Origin-Resource-Policy: same-origin\r\n"                                            \
 	"Connection: close\r\n"
+
+/* Our pages have scripts, styles and pictures of this server only, and none in their markup; whatever
+ * else might be taken for a page can do nothing at all. */
+#define POLICY_LINE	"Content-Security-Policy: default-src 'none'; "
+#define POLICY_PAGE	"script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+#define POLICY_REST	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+#define NO_PAGE_POLICY	POLICY_LINE POLICY_REST
+#define PAGE_POLICY	POLICY_LINE POLICY_PAGE POLICY_REST
 
 const char *reply_status_text(int status)
 {
@@ -229,6 +235,7 @@ void reply_begin(struct exchange *exchange, int status, const char *type, const 
 		return;
 	}
 	start_over(reply, status);
+	reply->page = type && !strncmp(type, "text/html", 9);
 	if (type)
 		add_line(reply, "Content-Type: ", type);
 	if (attachment) {
@@ -277,8 +284,9 @@ static void put_head(struct reply *reply, bool known_length)
 	date_print(sys_clock_ns(CLOCK_REALTIME) / 1000000000u, date);
 	b->at = 0;
 	b->end = fmt_buf(b->data, b->size - sizeof(*b),
-			 "HTTP/1.1 %d %s\r\nDate: %s\r\n" COMMON_LINES "%.*s%s\r\n", reply->status,
-			 reply_status_text(reply->status), date, (int)reply->lines_size,
+			 "HTTP/1.1 %d %s\r\nDate: %s\r\n" COMMON_LINES "%s%.*s%s\r\n", reply->status,
+			 reply_status_text(reply->status), date,
+			 reply->page ? PAGE_POLICY : NO_PAGE_POLICY, (int)reply->lines_size,
 			 reply->lines ? reply->lines : "", length);
 	b->sealed = b->framed = true;
 	b->next = reply->first;
@@ -416,7 +424,7 @@ void reply_busy(int fd)
 	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\n"
 				   "Content-Type: text/plain; charset=utf-8\r\n"
 				   "Retry-After: 1\r\n"
-				   "X-Go-Pprof: 1\r\n" COMMON_LINES "Content-Length: 51\r\n\r\n"
+				   "X-Go-Pprof: 1\r\n" COMMON_LINES NO_PAGE_POLICY "Content-Length: 51\r\n\r\n"
 				   "the agent serves too many requests now: try again.\n";
 
 	sys_send(fd, text, sizeof(text) - 1, MSG_DONTWAIT);

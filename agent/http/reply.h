@@ -24,6 +24,7 @@ struct reply {
 	int err;	/* -errno: the gathered body is not whole */
 	unsigned minor; /* HTTP/1.minor of the request */
 	bool head_only; /* HEAD: no body is kept */
+	bool page;	/* of type text/html: its policy lets our own script and style in */
 	bool started;	/* the head is in the blocks: nothing can be taken back */
 	bool chunked;	/* chunked transfer coding */
 	bool finished;	/* the last byte is in the blocks */
