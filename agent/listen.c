@@ -254,6 +254,7 @@ static void *agent_thread(void *handed)
 		return NULL;
 	}
 	isolate_directory();
+	unwind_remote_start();
 	agent_loop();
 	return NULL;
 }
@@ -324,7 +325,7 @@ void listen_before_main(void)
 	unwind_start();
 	/* In this thread, because the loader allocates: in one of its own, libc would lay out a heap for it, 64 MiB
 	 * of addresses. Now, because forks must not meet a loader at work, and requests not wait for it. */
-	unwind_remote_start();
+	unwind_remote_load();
 	waitsfor_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);

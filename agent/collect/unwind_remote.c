@@ -66,16 +66,19 @@ typedef int search_table_fn(unw_addr_space_t, unw_word_t, unw_dyn_info_t *, unw_
 static struct {
 	_Atomic(const char *) status;
 	_Atomic bool busy; /* libunwind is at work */
-	unw_addr_space_t space;
+	unw_addr_space_t made; /* by unwind_remote_load */
+	unw_addr_space_t space; /* the same, once it is set up */
 	uint32_t generation; /* that libunwind's own cache is for */
 	uintptr_t tables;    /* .eh_frame_hdr of the object at hand: its tables are near */
 	const struct unwind_snapshot *at_hand;
 	/* libunwind's functions */
+	__typeof__(&UNW_OBJ(create_addr_space)) create_addr_space;
+	__typeof__(&UNW_OBJ(set_caching_policy)) set_caching_policy;
 	__typeof__(&UNW_OBJ(init_remote)) init_remote;
 	__typeof__(&UNW_OBJ(step)) step;
 	__typeof__(&UNW_OBJ(get_reg)) get_reg;
 	__typeof__(&UNW_OBJ(flush_cache)) flush_cache;
-	search_table_fn *search_table;
+	search_table_fn *dwarf_search_unwind_table;
 	/* pages of unwind tables, by their number; forgotten with each stack */
 	uintptr_t page_at[PAGES];
 	uint8_t page[PAGES][PAGE];
@@ -104,7 +107,7 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
 	info.u.rti.segbase = (uintptr_t)object.hdr;
 	info.u.rti.table_data = (uintptr_t)object.hdr + 12;
 	info.u.rti.table_len = n; /* in entries, of which libunwind knows the size */
-	return self.search_table(space, ip, &info, out, need, arg) < 0 ? -UNW_EBADFRAME : 0;
+	return self.dwarf_search_unwind_table(space, ip, &info, out, need, arg) < 0 ? -UNW_EBADFRAME : 0;
 }
 
 static void put_unwind_info(unw_addr_space_t space, unw_proc_info_t *info, void *arg)
@@ -306,24 +309,10 @@ static unw_accessors_t accessors = {
 
 static bool bind_functions(void *library)
 {
-	__typeof__(&UNW_OBJ(create_addr_space)) create;
-	__typeof__(&UNW_OBJ(set_caching_policy)) set_policy;
-	unw_addr_space_t space;
-
-#define BIND(to, name) ((to) = (__typeof__(to))dlsym(library, TEXT(UNW_OBJ(name))))
-	if (!BIND(create, create_addr_space) || !BIND(set_policy, set_caching_policy) ||
-	    !BIND(self.init_remote, init_remote) || !BIND(self.step, step) ||
-	    !BIND(self.get_reg, get_reg) || !BIND(self.flush_cache, flush_cache) ||
-	    !BIND(self.search_table, dwarf_search_unwind_table))
-		return false;
+#define BIND(name) ((self.name) = (__typeof__(self.name))dlsym(library, TEXT(UNW_OBJ(name))))
+	return BIND(create_addr_space) && BIND(set_caching_policy) && BIND(init_remote) && BIND(step) &&
+	       BIND(get_reg) && BIND(flush_cache) && BIND(dwarf_search_unwind_table);
 #undef BIND
-	space = create(&accessors, 0);
-	if (!space)
-		return false;
-	set_policy(space, UNW_CACHE_GLOBAL);
-	self.generation = modules_generation();
-	self.space = space;
-	return true;
 }
 
 /* Sanitizers' runtimes end a program that asks for RTLD_DEEPBIND. */
@@ -334,30 +323,40 @@ static bool sanitized(void)
 	       dlsym(RTLD_DEFAULT, "__ubsan_handle_add_overflow");
 }
 
-int unwind_remote_start(void)
+int unwind_remote_load(void)
 {
 	int keep = errno;
 	void *library;
-	bool bound;
+	bool complete;
 
-	if (self.space)
-		return 0;
 	/* bound to its own libraries first: what the program exports under libc's names is not for us to call
 	 * (hazard A6) */
 	library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL | (sanitized() ? 0 : RTLD_DEEPBIND));
-	bound = library && bind_functions(library);
+	complete = library && bind_functions(library);
 	dlerror(); /* what could not be found is no error of the program's */
+	self.made = complete ? self.create_addr_space(&accessors, 0) : NULL;
 	errno = keep;
-	if (bound) {
-		atomic_store(&self.status, LIBRARY);
+	if (self.made)
 		return 0;
-	}
 	stat_add(STAT_UNWIND_NO_LIBUNWIND, 1);
 	atomic_store(&self.status, library ? LIBRARY
 					   " lacks functions; the agent's own walker is used"
 					   : LIBRARY " is not installed (Debian: libunwind8); the "
 						     "agent's own walker is used");
 	return -ENOENT;
+}
+
+int unwind_remote_start(void)
+{
+	if (self.space)
+		return 0;
+	if (!self.made)
+		return -ENOENT;
+	self.set_caching_policy(self.made, UNW_CACHE_GLOBAL);
+	self.generation = modules_generation();
+	self.space = self.made;
+	atomic_store(&self.status, LIBRARY);
+	return 0;
 }
 
 const char *unwind_remote_status(void)
@@ -371,7 +370,7 @@ void unwind_remote_child(void)
 {
 	if (!atomic_load(&self.busy))
 		return;
-	self.space = NULL;
+	self.space = self.made = NULL;
 	atomic_store(&self.busy, false);
 	atomic_store(&self.status,
 		     LIBRARY " was at work during fork; the agent's own walker is used");
@@ -385,9 +384,14 @@ static bool try_libunwind(const struct unwind_snapshot *snapshot, uintptr_t *pcs
 	return false;
 }
 
-int unwind_remote_start(void)
+int unwind_remote_load(void)
 {
 	stat_add(STAT_UNWIND_NO_LIBUNWIND, 1);
+	return -ENOENT;
+}
+
+int unwind_remote_start(void)
+{
 	return -ENOENT;
 }
 

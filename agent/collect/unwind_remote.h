@@ -35,8 +35,11 @@ void unwind_snapshot_asleep(struct unwind_snapshot *snapshot, uintptr_t pc, uint
 uint32_t unwind_remote(const struct unwind_snapshot *snapshot, uintptr_t *pcs, uint32_t max,
 		       enum unwind_end *out_end);
 
-/* Loads libunwind, once, with dlopen: allocates through the target's malloc and takes the loader's
- * lock, so never from a request. 0, or -ENOENT: our own walker does it all. Context: init. */
+/* Loads libunwind, once, with dlopen: allocates through the target's malloc and takes the loader's lock, so
+ * before main and never from a request. 0, or -ENOENT: our own walker does it all. Context: init. */
+int unwind_remote_load(void);
+
+/* Sets it up: opens two descriptors, so in the agent's own table. As above. Context: agent. */
 int unwind_remote_start(void);
 
 /* "libunwind-x86_64.so.8" or why it is not used. Context: any. */

@@ -116,6 +116,11 @@ static void all_copies(void)
 	same_as_live();
 }
 
+static bool with_libunwind(void)
+{
+	return unwind_remote_load() == 0 && unwind_remote_start() == 0;
+}
+
 TEST(remote_own_walker_is_the_live_walk)
 {
 	all_copies();
@@ -124,7 +129,7 @@ TEST(remote_own_walker_is_the_live_walk)
 
 TEST(remote_libunwind_is_the_live_walk)
 {
-	if (unwind_remote_start() != 0)
+	if (!with_libunwind())
 		test_skip(unwind_remote_status());
 	CHECK_STR(unwind_remote_status(), "libunwind-x86_64.so.8");
 	all_copies();
@@ -144,7 +149,7 @@ TEST(remote_truncates)
 		CHECK_INT(end, UNWIND_TRUNCATED);
 		CHECK_INT(unwind_remote(&got.snapshot, pcs, got.n_live, &end), got.n_live);
 		CHECK_INT(end, UNWIND_ROOT);
-		if (unwind_remote_start() != 0)
+		if (!with_libunwind())
 			break;
 	}
 }
@@ -167,7 +172,7 @@ TEST(remote_short_copy)
 		CHECK_INT(end, UNWIND_BOUNDS);
 		for (uint32_t i = 0; i < n; i++)
 			CHECK_INT(pcs[i], got.live[i]);
-		if (unwind_remote_start() != 0)
+		if (!with_libunwind())
 			break;
 	}
 }
@@ -180,7 +185,7 @@ TEST(remote_absent_library_is_said)
 
 TEST(remote_child_after_fork_at_work)
 {
-	if (unwind_remote_start() != 0)
+	if (!with_libunwind())
 		test_skip(unwind_remote_status());
 	unwind_remote_child(); /* it was not at work: stays */
 	CHECK_STR(unwind_remote_status(), "libunwind-x86_64.so.8");
@@ -274,7 +279,7 @@ TEST(remote_sleeping_thread)
 		uint32_t n;
 		bool seen = false;
 
-		if (round == 5 && unwind_remote_start() != 0)
+		if (round == 5 && !with_libunwind())
 			break;
 		sleeper.how = round % 5;
 		sleeper.tid = 0;
