@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs that use SIGPROF themselves, or take signals out of the queue, under a CPU profile."""
+import contextlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
 import threading
+import time
 
 import lib
 from lib import App, agent, environment, equal, limit, long, needs, note, program, scratch, until
@@ -250,3 +253,34 @@ def test_sort_handles_sigprof_itself():
         results.append((process.wait(30), os.listdir(temporary)))
     equal(results[1], results[0], "sort ended by SIGPROF")
     equal(results[0], (-signal.SIGPROF, []), "sort without the agent")
+
+
+@limit(120)
+def test_start_of_a_profile_wakes_nobody():
+    """A timer is made for a thread that runs, and that has gone to sleep when the timer is set: its first expiry
+    must not be past then, or it fires into the sleep. strace holds the agent 5 ms before each is set."""
+    strace = needs("strace")
+    with App(program("bursts"), "4", stdin=subprocess.PIPE) as app:
+        equal(app.line(), "ready")
+        (tid,) = [t for t in os.listdir(f"/proc/{app.pid}/task")
+                  if pathlib.Path(f"/proc/{app.pid}/task/{t}/comm").read_text() == "pprof-agent\n"]
+        log = scratch() / "calls"
+        tracer = lib.background([strace, "-o", log, "-e", "trace=timer_settime", "-e", "inject=timer_settime:delay_enter=5000", "-p", tid],
+                                stderr=subprocess.PIPE)
+        until(lambda: f"TracerPid:\t{tracer.pid}" in pathlib.Path(f"/proc/{app.pid}/task/{tid}/status").read_text()
+              or tracer.poll() is not None, "strace attaches")
+        if tracer.poll() is not None:
+            lib.skip(f"strace may not attach here: {tracer.stderr.read()!r}")
+        starts = 0
+        while starts < 20:
+            with contextlib.closing(app.connect()) as connection:
+                connection.request("GET", app._target("profile", {"seconds": 30, "hz": HZ}))
+                until(lambda: app.cpu_timers() >= 5, "timers", 30, 0.001)
+                until(lambda: log.read_text().count("timer_settime(") > 5 * starts + 4, "the last one is set", 30, 0.001)
+            until(lambda: app.cpu_timers() == 0, "no timers", 30, 0.001)
+            starts += 1
+        app.say("?")
+        sleeps, interrupted = map(int, app.line().split())
+        note(f"{starts} profiles of 4 threads, {sleeps} sleeps, {interrupted} of them interrupted")
+        assert "(DELAYED)" in log.read_text(), log.read_text()[:300]
+        equal(interrupted, 0, "sleeps that returned EINTR")
