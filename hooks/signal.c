@@ -10,6 +10,7 @@
 
 #include "agent/base/attr.h"
 #include "agent/collect/altstack.h"
+#include "agent/base/sys.h"
 #include "agent/collect/signals.h"
 #include "hooks/real.h"
 
@@ -75,45 +76,107 @@ EXPORT int sigaltstack(const stack_t *restrict stack, stack_t *restrict old)
 }
 
 /*
- * The calls that take signals out of the queue. A program that waits for "all" signals must not be
- * handed ours (hazard E5): it is left out of the set while we hold it and the program has not asked
- * for it by a handler of its own.
+ * The calls that take signals out of the queue. Samples are not for the program (hazard E5): one that
+ * became due while the thread had blocked the signal is taken out and passed over; its periods are
+ * booked when the session ends. The program's own deliveries of the same signal are handed out.
  */
-static const sigset_t *without_ours(const sigset_t *set, sigset_t *copy)
+static bool may_take_samples(const sigset_t *set)
 {
 	int sig = atomic_load_explicit(&signals_held, memory_order_relaxed);
 
-	if (LIKELY(!sig) || !set || sigismember(set, sig) != 1)
-		return set;
-	*copy = *set;
-	sigdelset(copy, sig);
-	return copy;
-}
-
-EXPORT int sigwait(const sigset_t *set, int *out_sig)
-{
-	sigset_t copy;
-
-	return real.sigwait(without_ours(set, &copy), out_sig);
+	return UNLIKELY(sig) && set && sigismember(set, sig) == 1;
 }
 
 EXPORT int sigwaitinfo(const sigset_t *set, siginfo_t *info)
 {
-	sigset_t copy;
+	siginfo_t own;
+	int sig;
 
-	return real.sigwaitinfo(without_ours(set, &copy), info);
+	if (LIKELY(!may_take_samples(set)))
+		return real.sigwaitinfo(set, info);
+	do
+		sig = real.sigwaitinfo(set, &own);
+	while (sig > 0 && signals_is_sample(&own));
+	if (sig > 0 && info)
+		*info = own;
+	return sig;
+}
+
+EXPORT int sigwait(const sigset_t *set, int *out_sig)
+{
+	int sig, keep = errno;
+
+	if (LIKELY(!may_take_samples(set)))
+		return real.sigwait(set, out_sig);
+	/* sigwait knows no EINTR, and returns errors instead of setting errno */
+	do
+		sig = sigwaitinfo(set, NULL);
+	while (sig < 0 && errno == EINTR);
+	if (sig < 0) {
+		sig = errno;
+		errno = keep;
+		return sig;
+	}
+	errno = keep;
+	*out_sig = sig;
+	return 0;
+}
+
+/* What is left of a time limit that began at start_ns. */
+static struct timespec rest_of(const struct timespec *timeout, uint64_t start_ns)
+{
+	int64_t left = (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec -
+		       (int64_t)(sys_clock_ns(CLOCK_MONOTONIC) - start_ns);
+
+	if (left < 0)
+		left = 0;
+	return (struct timespec){ .tv_sec = left / 1000000000, .tv_nsec = left % 1000000000 };
 }
 
 EXPORT int sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *timeout)
 {
-	sigset_t copy;
+	struct timespec rest;
+	uint64_t start;
+	siginfo_t own;
+	int sig;
 
-	return real.sigtimedwait(without_ours(set, &copy), info, timeout);
+	if (LIKELY(!may_take_samples(set)))
+		return real.sigtimedwait(set, info, timeout);
+	if (!timeout)
+		return sigwaitinfo(set, info);
+	start = sys_clock_ns(CLOCK_MONOTONIC);
+	sig = real.sigtimedwait(set, &own, timeout);
+	while (sig > 0 && signals_is_sample(&own)) {
+		rest = rest_of(timeout, start);
+		sig = real.sigtimedwait(set, &own, &rest);
+	}
+	if (sig > 0 && info)
+		*info = own;
+	return sig;
+}
+
+/*
+ * What comes out of a signalfd cannot be passed over, so our signal does not go in, unless the program
+ * names it in a short list: then it uses it itself. "All signals" is not a short list.
+ */
+enum { SHORT_LIST = 16, SIGNALS = 64 };
+
+static bool is_short_list(const sigset_t *set)
+{
+	int n = 0;
+
+	for (int sig = 1; sig <= SIGNALS; sig++)
+		n += sigismember(set, sig) == 1;
+	return n <= SHORT_LIST;
 }
 
 EXPORT int signalfd(int fd, const sigset_t *set, int flags)
 {
 	sigset_t copy;
 
-	return real.signalfd(fd, without_ours(set, &copy), flags);
+	if (LIKELY(!may_take_samples(set)) || is_short_list(set))
+		return real.signalfd(fd, set, flags);
+	copy = *set;
+	sigdelset(&copy, atomic_load_explicit(&signals_held, memory_order_relaxed));
+	return real.signalfd(fd, &copy, flags);
 }

@@ -85,7 +85,7 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 .PHONY: check-oracle check-unwind check-unwind-long fuzz-eh-frame bench-unwind
 CHECKS += check-oracle check-unwind
 check-long: check-unwind-long
-UNWIND := dwarf_expr ehframe unwind unwind_guess unwind_rule unwind_step
+UNWIND := dwarf_expr ehframe ehrun unwind unwind_guess unwind_rule unwind_step
 UNWIND_SRC := $(patsubst %,agent/collect/%.c,$(UNWIND) unwind_stack unwind_remote modules) $(wildcard agent/base/*.c)
 UNWIND_OBJ := $(patsubst %,$(BUILD)/obj/agent/collect/%.o,$(UNWIND)) \
 	$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c))

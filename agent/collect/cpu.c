@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
-#include "agent/base/fmt.h"
 #include "agent/base/random.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
@@ -23,6 +22,7 @@
 #include "agent/collect/shot.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/stacks.h"
+#include "agent/collect/task.h"
 
 static struct {
 	_Atomic uint32_t active;   /* number of the running session, 0: none */
@@ -152,11 +152,16 @@ static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
 	stat_add(STAT_CPU_OWED, due);
 }
 
-/* false when the kernel refuses. The account is already this session's. */
-static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns)
+/*
+ * false when the kernel refuses. The account is already this session's. A thread that arms itself sets
+ * an absolute time; the agent a relative one: what another thread used since its clock was read could
+ * make an absolute time past, and then it is delivered at once, into whatever that thread sleeps in.
+ * Deliveries follow first_ns by that little; what they lack in the end is settled.
+ */
+static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns, bool by_itself)
 {
 	uint64_t period = atomic_load(&self.period_ns);
-	uint64_t first = cpu_ns + 1 + random_below(period);
+	uint64_t first = 1 + random_below(period);
 	struct itimerspec when = {
 		.it_interval = { (time_t)(period / 1000000000u), (long)(period % 1000000000u) },
 		.it_value = { (time_t)(first / 1000000000u), (long)(first % 1000000000u) },
@@ -169,10 +174,10 @@ static bool make_timer(struct thread *t, int tid, uint64_t cpu_ns)
 	event.sigev_signo = atomic_load(&self.sig);
 	event.sigev_value.sival_ptr = (void *)(uintptr_t)signals_cookie(t->index);
 	event._sigev_un._tid = tid;
-	t->timer.first_ns = first;
+	t->timer.first_ns = cpu_ns + first;
 	if (sys_timer_create(sys_thread_cpu_clock(tid), &event, &id) != 0)
 		return false;
-	if (sys_timer_settime(id, TIMER_ABSTIME, &when) != 0) {
+	if (sys_timer_settime(id, by_itself ? TIMER_ABSTIME : 0, &when) != 0) {
 		sys_timer_delete(id);
 		return false;
 	}
@@ -194,7 +199,7 @@ static void arm_claimed(struct thread *t, uint32_t session, bool born)
 
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
 	cpu_ns = born ? 0 : sys_clock_ns(sys_thread_cpu_clock(tid));
-	if (make_timer(t, tid, cpu_ns)) {
+	if (make_timer(t, tid, cpu_ns, born)) {
 		atomic_store(&t->refused, false);
 		/* the session, or the thread, may have been settled before there was a timer to take away */
 		if (atomic_load(&t->timer.account) >> 32 != session)
@@ -251,67 +256,32 @@ void cpu_thread_end(struct thread *t)
 	labels_thread_end(t);
 }
 
-/* One hexadecimal mask of /proc/thread-self/../TID/status; 0 when it cannot be read. */
-static uint64_t status_mask(const char *status, const char *name)
-{
-	const char *at = strstr(status, name);
-	uint64_t mask = 0;
-
-	if (!at)
-		return 0;
-	for (at += strlen(name); *at == '\t' || *at == ' '; at++)
-		;
-	for (;; at++) {
-		if (*at >= '0' && *at <= '9')
-			mask = mask << 4 | (uint64_t)(*at - '0');
-		else if (*at >= 'a' && *at <= 'f')
-			mask = mask << 4 | (uint64_t)(*at - 'a' + 10);
-		else
-			return mask;
-	}
-}
-
-static bool read_status(int tid, char *buf, size_t size)
-{
-	char path[64];
-	long n;
-
-	fmt_buf(path, sizeof(path), "/proc/thread-self/../%d/status", tid);
-	n = sys_read_file(path, buf, size - 1);
-	if (n < 0)
-		return false;
-	buf[n] = '\0';
-	return true;
-}
-
-static bool blocks(int tid, int sig)
-{
-	char status[4096];
-
-	return read_status(tid, status, sizeof(status)) &&
-	       (status_mask(status, "\nSigBlk:") >> (sig - 1) & 1);
-}
-
 static bool any_pending(int sig)
 {
-	char status[4096];
+	int directory = task_directory();
+	struct task_status status;
+	bool found = false;
 
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
+	if (directory < 0)
+		return false;
+	for (uint32_t i = 0, n = threads_records(); i < n && !found; i++) {
 		struct thread *t = threads_at(i);
 
-		if (atomic_load(&t->state) == THREAD_LIVE &&
-		    read_status(atomic_load(&t->tid), status, sizeof(status)) &&
-		    (status_mask(status, "\nSigPnd:") >> (sig - 1) & 1))
-			return true;
+		found = atomic_load(&t->state) == THREAD_LIVE &&
+			task_status(directory, atomic_load(&t->tid), &status) == 0 &&
+			(status.pending >> (sig - 1) & 1);
 	}
-	return false;
+	sys_close(directory);
+	return found;
 }
 
 /* One look at a thread without a timer. */
-static void look_at(struct thread *t, uint32_t session, int sig)
+static void look_at(struct thread *t, int directory, uint32_t session, int sig)
 {
 	bool was_unseen = atomic_load(&t->blocked) || atomic_load(&t->refused);
-	bool now_blocked = blocks(atomic_load(&t->tid), sig);
+	struct task_status status;
+	bool now_blocked = task_status(directory, atomic_load(&t->tid), &status) == 0 &&
+			   (status.blocked >> (sig - 1) & 1);
 
 	atomic_store(&t->blocked, now_blocked);
 	if (!now_blocked)
@@ -328,7 +298,7 @@ static void look_at(struct thread *t, uint32_t session, int sig)
 static void arm_all(void)
 {
 	uint32_t session = atomic_load(&self.active);
-	int sig = atomic_load(&self.sig);
+	int sig = atomic_load(&self.sig), directory = task_directory();
 
 	self.blocked = self.refused = 0;
 	threads_sweep();
@@ -336,8 +306,10 @@ static void arm_all(void)
 		struct thread *t = threads_at(i);
 
 		if (atomic_load(&t->state) == THREAD_LIVE && !atomic_load(&t->timer.account))
-			look_at(t, session, sig);
+			look_at(t, directory, session, sig);
 	}
+	if (directory >= 0)
+		sys_close(directory);
 }
 
 uint64_t cpu_unseen_ns(bool refused, uint32_t *out_threads)

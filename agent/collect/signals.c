@@ -109,8 +109,7 @@ static void forward(int sig, siginfo_t *info, void *context)
 
 static void on_signal(int sig, siginfo_t *info, void *context)
 {
-	if (info->si_code == SI_TIMER &&
-	    (uintptr_t)info->si_value.sival_ptr >> 32 == signals_cookie(0) >> 32) {
+	if (signals_is_sample(info)) {
 		/* nothing in here touches errno. Saving and restoring it would be a fault: in a raw
 		 * clone it is another thread's (hazard C8) */
 		self.sample((uint32_t)(uintptr_t)info->si_value.sival_ptr, info->si_overrun, context);

@@ -45,6 +45,13 @@ static inline uint64_t signals_cookie(uint32_t index)
 	return ((uint64_t)0x70707266 << 32) | index;
 }
 
+/* Whether a delivery is one of ours. Context: any. */
+static inline bool signals_is_sample(const siginfo_t *info)
+{
+	return info->si_code == SI_TIMER &&
+	       (uintptr_t)info->si_value.sival_ptr >> 32 == signals_cookie(0) >> 32;
+}
+
 /* In the index: a timer of collect/shot.c, not one of a CPU profile. */
 enum { SIGNALS_SHOT = 1 << 30 };
 

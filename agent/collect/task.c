@@ -101,6 +101,8 @@ static void status_line(const char *line, struct task_status *out)
 {
 	if (!strncmp(line, "SigBlk:", 7))
 		hex(line + 7, &out->blocked);
+	else if (!strncmp(line, "SigPnd:", 7))
+		hex(line + 7, &out->pending);
 	else if (!strncmp(line, "voluntary_ctxt_switches:", 24))
 		out->switches += decimal(line + 24);
 	else if (!strncmp(line, "nonvoluntary_ctxt_switches:", 27))

@@ -27,6 +27,7 @@ int task_facts(int directory, int tid, struct task_facts *out);
 struct task_status {
 	uint64_t switches; /* context switches, voluntary and not */
 	uint64_t blocked;  /* signals that it blocks: bit n - 1 stands for signal n */
+	uint64_t pending;  /* those sent to it alone and not delivered yet */
 };
 /* As task_facts, at twice its price. */
 int task_status(int directory, int tid, struct task_status *out);

@@ -75,6 +75,31 @@ static bool is_caller(enum after_call what, bool generated)
 	return what == AFTER_INDIRECT || (what == AFTER_CALL && !generated);
 }
 
+/* Words that are the address behind a call, as far as the code there can be read. */
+static bool is_after_call(uintptr_t word)
+{
+	uint8_t code[ARCH_CALL_BYTES];
+
+	return unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)) &&
+	       arch_after_call(code + sizeof(code));
+}
+
+static bool is_near(uintptr_t word, uintptr_t near)
+{
+	return word - near + GENERATED_NEAR < 2 * (uintptr_t)GENERATED_NEAR;
+}
+
+/* What no object holds can be the caller in a chain of base pointers when the chain goes on above it:
+ * generated code that keeps no base pointer uses the register for something else. Interpreters return to
+ * places that no call precedes, but those are near to other generated code. */
+static bool is_chained(struct unwind_walk *walk, uintptr_t bp, uintptr_t next, uintptr_t pc)
+{
+	uintptr_t word;
+
+	return next > bp && unwind_stack_read(&walk->stack, next, &word) &&
+	       (is_near(pc, walk->regs.reg[ARCH_PC]) || is_after_call(pc));
+}
+
 /* The chain of saved base pointers, which generated code mostly keeps. */
 static bool guess_chain(struct unwind_walk *walk, bool generated, uintptr_t *out_at,
 			uintptr_t *out_pc)
@@ -90,22 +115,13 @@ static bool guess_chain(struct unwind_walk *walk, bool generated, uintptr_t *out
 	if (pc - walk->stack.lo <= walk->stack.last)
 		return false;
 	what = judge(walk, pc);
-	if (what != AFTER_CALL_GAP && what != IN_NO_OBJECT && !is_caller(what, generated))
+	if (what == IN_NO_OBJECT ? !is_chained(walk, bp, next, pc)
+				 : what != AFTER_CALL_GAP && !is_caller(what, generated))
 		return false;
 	regs->reg[ARCH_BP] = next;
 	*out_at = bp + 8;
 	*out_pc = pc;
 	return true;
-}
-
-/* A word next to generated code at `near` that is the address behind a call there. */
-static bool is_generated_call(uintptr_t word, uintptr_t near)
-{
-	uint8_t code[ARCH_CALL_BYTES];
-
-	return word - near + GENERATED_NEAR < 2 * (uintptr_t)GENERATED_NEAR &&
-	       unwind_peek(word - ARCH_CALL_BYTES, code, sizeof(code)) &&
-	       arch_after_call(code + sizeof(code));
 }
 
 /* Whether the frames above a return address into a file are there: what an earlier call left behind
@@ -151,7 +167,7 @@ static bool guess_search(struct unwind_walk *walk, uint32_t reach, uintptr_t nea
 			return false;
 		what = judge(walk, word);
 		if ((is_caller(what, near != 0) && (!near || is_followed(walk, at, word))) ||
-		    (near && what == IN_NO_OBJECT && is_generated_call(word, near))) {
+		    (near && what == IN_NO_OBJECT && is_near(word, near) && is_after_call(word))) {
 			*out_at = at;
 			*out_pc = word;
 			/* Where generated code does not keep the base pointer, it mostly saves it

@@ -48,12 +48,13 @@ class View:
         name, value = flat.most_common(1)[0]
         return name, value / sum(flat.values())
 
-    def incomplete(self, kind="samples"):
+    def incomplete(self, kind="samples", complete=None):
         """Share of the samples whose root is not a known thread root, and their roots by cause."""
+        complete = complete or is_root
         total = self.total(kind)
         causes = collections.Counter()
         for s in self.samples:
-            if not is_root(s.frames):
+            if not complete(s.frames):
                 causes[" <- ".join(f.name for f in s.frames[-3:]) if s.frames else "[no frames]"] += s.values[kind]
         return (sum(causes.values()) / total if total else 0.0), causes
 

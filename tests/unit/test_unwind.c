@@ -411,6 +411,30 @@ TEST(unwind_generated_code_with_decoy)
 	CHECK_INT(FIND(call_generated), i + 1);
 }
 
+/* The base pointer is a register like any other: here it points at a zero and a pointer to data (rdx)
+ * next to the code, as that of regular expressions compiled at run time does. */
+static const uint8_t with_other_base[] = {0x48, 0x83, 0xec, 0x48,	      /* sub $0x48, %rsp */
+					  0x48, 0x8d, 0x6c, 0x24, 0x08,	      /* lea 8(%rsp), %rbp */
+					  0x48, 0xc7, 0x45, 0x00, 0, 0, 0, 0, /* movq $0, (%rbp) */
+					  0x48, 0x89, 0x55, 0x08,	      /* mov %rdx, 8(%rbp) */
+					  0xff, 0xd7, 0x48, 0x83, 0xc4, 0x48, 0xc3}; /* call *%rdi */
+
+TEST(unwind_generated_code_with_other_base_pointer)
+{
+	char *code = generated(with_other_base, sizeof(with_other_base));
+	void (*call)(char *, void (*)(void), uintptr_t) =
+		(void (*)(char *, void (*)(void), uintptr_t))call_generated;
+	uint32_t i;
+
+	bounds();
+	on_signal(SIGUSR1, handler, 0);
+	call(code, kill_self, (uintptr_t)code + 2048);
+	CHECK_INT(got.end, UNWIND_ROOT);
+	i = find((uintptr_t)code, (uintptr_t)code + sizeof(with_other_base));
+	CHECK(i != UINT32_MAX);
+	CHECK_INT(FIND(call_generated), i + 1);
+}
+
 static NOINLINE void call_null(void)
 {
 	void (*volatile f)(void) = NULL;

@@ -206,7 +206,7 @@ TEST(stacks_cyclic_chain)
 
 	memset(&context, 0, sizeof(context));
 	for (int i = 0; i < 64; i += 2) {
-		stack[i] = (uintptr_t)&stack[(i + 62) % 64 / 2 * 2];
+		stack[i] = (uintptr_t)&stack[(i + 2) % 64];
 		stack[i + 1] = (uintptr_t)code + 100;
 	}
 	context.uc_mcontext.gregs[REG_RIP] = (greg_t)code + 50;
