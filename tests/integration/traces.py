@@ -63,14 +63,19 @@ class Fetch(threading.Thread):
 
     def __init__(self, app, **query):
         super().__init__()
-        self.app, self.query, self.answer = app, query, None
+        self.app, self.query, self.answer, self.lost = app, query, None, None
         self.start()
 
     def run(self):
-        self.answer = self.app.get("trace", **self.query)
+        try:
+            self.answer = self.app.get("trace", **self.query)
+        except OSError as why:
+            self.lost = why
 
     def save(self):
         self.join()
+        if self.lost:
+            raise self.lost
         equal(self.answer.status, 200, self.answer.body[:200])
         path = lib.scratch() / "trace"
         path.write_bytes(self.answer.body)
