@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetching execution traces, and looking at them with `go tool trace`."""
 import contextlib
+import http.client
 import re
 import subprocess
 import threading
@@ -69,13 +70,13 @@ class Fetch(threading.Thread):
     def run(self):
         try:
             self.answer = self.app.get("trace", **self.query)
-        except OSError as why:
+        except (OSError, http.client.HTTPException) as why:
             self.lost = why
 
     def save(self):
         self.join()
         if self.lost:
-            raise self.lost
+            raise ConnectionError("no answer, or not all of it") from self.lost
         equal(self.answer.status, 200, self.answer.body[:200])
         path = lib.scratch() / "trace"
         path.write_bytes(self.answer.body)
