@@ -45,6 +45,39 @@ def test_times_of_calls_in_go():
     assert got["wait_early"][1] > 300, got
 
 
+SLEEPERS = {  # entry function: category, stack
+    "main": ("network", ["read", "until_end", "main"]),
+    "wait_cond": ("sync", ["pthread_cond_wait", "wait_cond"]),
+    "wait_sem": ("sync", ["sem_wait", "wait_sem"]),
+    "wait_join": ("sync", ["pthread_join", "wait_join"]),
+    "wait_barrier": ("sync", ["pthread_barrier_wait", "wait_barrier"]),
+    "wait_rwlock": ("sync", ["pthread_rwlock_rdlock", "wait_rwlock"]),
+    "sleep_on": ("sleep", ["sleep", "sleep_on"]),
+    "poll_on": ("network", ["poll", "poll_on"]),
+    "read_on": ("network", ["read", "read_on"]),
+}
+
+
+@limit(60)
+def test_who_sleeps_all_the_time():
+    """Threads that no hook sees within the window sleep in it, they do not run."""
+    with App(program("blocked"), "cond", "sem", "join", "barrier", "stdio", "poll", "read", "sleep", "rwlock",
+             stdin=subprocess.PIPE) as app:
+        until(lambda: app.line() == "ready", "all threads have begun")
+        until(lambda: "running" not in app.get("goroutine", debug=2).text, "all sleep")
+        trace = perfetto_decode.parse(Fetch(app, seconds=0.5, format="perfetto").save().read_bytes())
+        for entry, (category, stack) in SLEEPERS.items():
+            found = [t for t in trace.threads() if t.name == entry]
+            assert found, (entry, [t.name for t in trace.threads()])
+            for thread in found:
+                life, wait = thread.slices
+                equal((wait.category, [f[0] for f in wait.stack], wait.end), (category, stack, None), entry)
+                assert wait.start - life.start < 1e6, (entry, life, wait)
+        # in a lock of stdio's, which has no hook: libc's function that was called is there
+        wait = trace.thread("wait_stdio").slices[1]
+        equal((wait.category, wait.stack[1][0]), ("sync", "wait_stdio"))
+
+
 @limit(60)
 def test_times_of_calls_in_perfetto():
     file, waited = known_calls(format="perfetto")
@@ -54,6 +87,14 @@ def test_times_of_calls_in_perfetto():
         equal([f[0] for f in wait.stack[:2]], [name, caller])
         equal((wait.category, wait.name), ("network", "network") if name in NET else ("syscall", name))
         near((wait.end - wait.start) / 1e6, waited[name], name)
+    # waits that do not end: one began before the trace, one in it
+    first = min(s.start for t in trace.threads() for s in t.slices)
+    for name in ("never", "late"):
+        thread = trace.thread(name)
+        life, wait = thread.slices
+        equal([f[0] for f in wait.stack], ["read", "wait_for_ever", "never"], name)
+        equal((life.name, wait.name, wait.end), ("never", "network", None))
+        equal(wait.start - first < 1e6, name == "never", "it began with the trace")
 
 
 @limit(120)

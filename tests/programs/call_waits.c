@@ -108,15 +108,15 @@ static void *early(void *arg)
 	return NULL;
 }
 
-static NOINLINE void wait_for_ever(void)
+static NOINLINE int wait_for_ever(void)
 {
-	(void)!read(never_pipe[0], buf, 1);
+	return read(never_pipe[0], buf, 1) == 1;
 }
 
 static void *never(void *arg)
 {
 	prctl(PR_SET_NAME, arg);
-	wait_for_ever();
+	check(wait_for_ever());
 	return NULL;
 }
 
