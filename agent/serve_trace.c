@@ -20,11 +20,13 @@
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/modules.h"
+#include "agent/collect/peek.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/tracebuf.h"
 #include "agent/http/server.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
+#include "agent/trace_asleep.h"
 #include "encode/symbols.h"
 #include "encode/trace_merge.h"
 
@@ -38,8 +40,16 @@ enum {
 
 /* A thread that lived when the trace began. */
 struct lived {
-	uint32_t tag, tid;
+	uint32_t tag, tid, index;
 	uint64_t start;
+	uint64_t stamp; /* changes when it runs */
+};
+
+/* One that lives when it ends, and what it waits for. */
+struct at_end {
+	struct trace_record wait; /* TRACE_NOTHING: it is not known to wait */
+	uint32_t index;
+	uint64_t stamp; /* of struct lived, 0: it is younger */
 };
 
 struct trace_job {
@@ -53,8 +63,9 @@ struct trace_job {
 	int64_t heap_bytes;
 	struct lived *lived;
 	uint32_t n_lived;
-	struct trace_record *waits; /* that threads are in at the end */
-	uint32_t n_waits;
+	struct at_end *ends;
+	uint32_t n_ends, looked;
+	struct peeker *peeker;
 	struct trace_merge *merge;
 	char process[TRACE_NAME];
 	char notice[256];
@@ -78,7 +89,8 @@ static void drop(struct exchange *x)
 		tracebuf_free();
 	}
 	mem_free(j->lived);
-	mem_free(j->waits);
+	mem_free(j->ends);
+	peek_end(j->peeker);
 	mem_free(j);
 	x->state = NULL;
 }
@@ -159,26 +171,34 @@ static bool add_all(struct trace_job *j)
 			return false;
 	if (!tracebuf_each(add_record, j->merge))
 		return false;
-	for (uint32_t i = 0; i < j->n_waits; i++)
-		if (!trace_merge_add(j->merge, &j->waits[i]))
+	for (uint32_t i = 0; i < j->n_ends; i++)
+		if (j->ends[i].wait.kind && !trace_merge_add(j->merge, &j->ends[i].wait))
 			return false;
 	return true;
 }
 
-/* Waits that go on: looked at while threads still record, so that none is missed; what is seen twice is
+/* Waits that go on: noted while threads still record, so that none is missed; what is seen twice is
  * dropped by the merger. */
-static bool note_waits(struct trace_job *j)
+static bool note_ends(struct trace_job *j)
 {
-	uint32_t n = threads_records();
+	uint32_t n = threads_records(), at = 0;
 
-	j->waits = mem_alloc((n + 1) * sizeof(*j->waits));
-	if (!j->waits)
+	j->ends = mem_zalloc((n + 1) * sizeof(*j->ends));
+	if (!j->ends)
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
+		struct at_end *end = &j->ends[j->n_ends];
 		struct thread *t = threads_at(i);
 
-		if (atomic_load(&t->state) == THREAD_LIVE && tracebuf_waits(t, &j->waits[j->n_waits]))
-			j->n_waits++;
+		while (at < j->n_lived && j->lived[at].index < i)
+			at++;
+		if (atomic_load(&t->state) != THREAD_LIVE)
+			continue;
+		end->index = i;
+		if (at < j->n_lived && j->lived[at].index == i && j->lived[at].tag == atomic_load(&t->tag))
+			end->stamp = j->lived[at].stamp;
+		tracebuf_waits(t, &end->wait);
+		j->n_ends++;
 	}
 	return true;
 }
@@ -212,12 +232,42 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	return JOB_DONE;
 }
 
+static enum job_state merge_all(struct exchange *x)
+{
+	struct trace_job *j = x->state;
+
+	j->names = (struct trace_names){ .function = function_of, .gone = gone_at };
+	j->merge = trace_merge_new(&j->window, &j->names);
+	if (!j->merge || !add_all(j))
+		return no_memory(x);
+	reply_begin(x, 200, "application/octet-stream", j->profile->name);
+	if (!trace_merge_begin(j->merge, j->format, &x->body))
+		return no_memory(x);
+	x->step = write_step;
+	return JOB_AGAIN;
+}
+
+/* Looks at those who may sleep. */
+static enum job_state look_step(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+
+	for (; j->peeker && j->looked < j->n_ends; j->looked++) {
+		struct at_end *end = &j->ends[j->looked];
+
+		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
+			return JOB_AGAIN;
+		trace_asleep_look(j->peeker, j->symbols, threads_at(end->index), end->stamp, &end->wait);
+	}
+	return merge_all(x);
+}
+
 static enum job_state finish(struct exchange *x, uint64_t now_ns)
 {
 	struct trace_job *j = x->state;
 	uint64_t full_ns = tracebuf_full_ns();
 
-	if (!note_waits(j))
+	if (!note_ends(j))
 		return no_memory(x);
 	j->window.end_ns = full_ns ? full_ns : now_ns;
 	tracebuf_stop();
@@ -228,14 +278,9 @@ static enum job_state finish(struct exchange *x, uint64_t now_ns)
 	read_name((uint32_t)sys_getpid(), j->process);
 	j->window.process = j->process;
 	j->symbols = symbols_open();
-	j->names = (struct trace_names){ .function = function_of, .gone = gone_at };
-	j->merge = j->symbols ? trace_merge_new(&j->window, &j->names) : NULL;
-	if (!j->merge || !add_all(j))
+	if (!j->symbols)
 		return no_memory(x);
-	reply_begin(x, 200, "application/octet-stream", j->profile->name);
-	if (!trace_merge_begin(j->merge, j->format, &x->body))
-		return no_memory(x);
-	x->step = write_step;
+	x->step = look_step;
 	return JOB_AGAIN;
 }
 
@@ -267,14 +312,18 @@ static bool note_threads(struct trace_job *j)
 	j->lived = mem_alloc((n + 1) * sizeof(*j->lived));
 	if (!j->lived)
 		return false;
+	j->peeker = peek_begin();
 	for (uint32_t i = 0; i < n; i++) {
 		struct thread *t = threads_at(i);
+		int tid = atomic_load(&t->tid);
 
 		if (atomic_load(&t->state) == THREAD_LIVE)
 			j->lived[j->n_lived++] = (struct lived){
 				.tag = atomic_load(&t->tag),
-				.tid = (uint32_t)atomic_load(&t->tid),
+				.tid = (uint32_t)tid,
+				.index = i,
 				.start = (uintptr_t)t->start,
+				.stamp = j->peeker ? task_stamp(peek_directory(j->peeker), tid) : 0,
 			};
 	}
 	return true;

@@ -27,6 +27,8 @@ enum trace_op {
 	OP_END,
 	OP_STOP,       /* who runs on proc must pause */
 	OP_BLOCK,      /* who runs on proc waits: `block`, text: reason for v2 */
+	OP_CALL,       /* who runs on proc enters a system call that blocks; text: its name */
+	OP_CALL_END,   /* g leaves it and may run */
 	OP_UNBLOCK,    /* g may run, thanks to who runs on proc */
 	OP_SAMPLE,     /* proc may be TRACE_NO_PROC */
 	OP_HEAP,       /* `value` bytes */
@@ -44,7 +46,7 @@ struct trace_event {
 	uint32_t lane;	 /* lane of v2: number of the thread that the event happened in */
 	uint64_t thread; /* id of that thread */
 	uint64_t g;	 /* id of the goroutine: of a thread, too */
-	uint64_t seq;	 /* START, UNBLOCK: the how manieth of them for this g */
+	uint64_t seq;	 /* START, UNBLOCK, in v1 CALL_END: the how manieth of them for this g */
 	uint32_t stack, entry;
 	uint32_t text, text2;
 	uint64_t value;

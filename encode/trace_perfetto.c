@@ -35,9 +35,10 @@ enum {
 /* What an id was sent as. */
 enum { AS_EVENT = 1, AS_FUNCTION = 2, AS_PATH = 4, AS_VALUE = 8 };
 
-enum category { CATEGORY_SYNC, CATEGORY_NET, CATEGORY_SLEEP, CATEGORY_THREAD, CATEGORY_CPU, CATEGORY_LOG };
+enum category { CATEGORY_SYNC, CATEGORY_NET, CATEGORY_SLEEP, CATEGORY_CALL, CATEGORY_THREAD, CATEGORY_CPU, CATEGORY_LOG };
 static const char *const categories[] = {
 	[CATEGORY_SYNC] = "sync", [CATEGORY_NET] = "network", [CATEGORY_SLEEP] = "sleep",
+	[CATEGORY_CALL] = "syscall",
 	[CATEGORY_THREAD] = "thread", [CATEGORY_CPU] = "cpu", [CATEGORY_LOG] = "log",
 };
 
@@ -373,7 +374,7 @@ static void put_begin(struct trace_encoder *enc, const struct trace_event *e)
 		return;
 	lane->waits = true;
 	draft(&d, e, PERFETTO__TRACK_EVENT__TYPE__TYPE_SLICE_BEGIN);
-	name(&d, text_id(enc, e->text, AS_EVENT), kinds[e->block]);
+	name(&d, text_id(enc, e->text, AS_EVENT), e->op == OP_CALL ? CATEGORY_CALL : kinds[e->block]);
 	put_draft(enc, &d, e->stack);
 }
 
@@ -480,6 +481,7 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 		put_start(enc, e);
 		break;
 	case OP_BLOCK:
+	case OP_CALL:
 		put_begin(enc, e);
 		break;
 	case OP_UNBLOCK:
@@ -503,6 +505,7 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 	case OP_PROC_START:
 	case OP_PROC_STOP:
 	case OP_STOP:
+	case OP_CALL_END: /* START ends the slice */
 		break;
 	}
 }

@@ -25,7 +25,7 @@ void trace_emit(struct trace_merge *m, const struct trace_event *e)
 static struct trace_event own(struct trace_merge *m, const struct thread_run *t, enum trace_op op,
 			      uint64_t ns)
 {
-	struct trace_event e = trace_next(m, op, ns, op == OP_PROC_START || op == OP_START);
+	struct trace_event e = trace_next(m, op, ns, op == OP_PROC_START || op == OP_START || op == OP_CALL);
 
 	e.proc = t->proc;
 	e.lane = trace_lane_of(m, t);
@@ -171,6 +171,10 @@ static enum trace_block block_kind(struct trace_merge *m, const struct trace_rec
 	char text[128];
 
 	switch (r->reason) {
+	case TRACE_CALL:
+	case TRACE_IO:
+		*out_text = trace_tables_text(&m->tables, leaf);
+		return BLOCK_SYNC; /* is not asked for */
 	case TRACE_SLEEP:
 		*out_text = trace_tables_text(&m->tables, "sleep");
 		return BLOCK_SLEEP;
@@ -185,6 +189,11 @@ static enum trace_block block_kind(struct trace_merge *m, const struct trace_rec
 	}
 }
 
+static bool is_call(const struct trace_record *r)
+{
+	return r->reason == TRACE_CALL || r->reason == TRACE_IO;
+}
+
 bool trace_wait_begins(struct trace_merge *m, struct thread_run *t, const struct trace_record *r,
 			uint64_t ns)
 {
@@ -192,7 +201,7 @@ bool trace_wait_begins(struct trace_merge *m, struct thread_run *t, const struct
 
 	if (t->state != RUNNING)
 		return false;
-	e = own(m, t, OP_BLOCK, ns);
+	e = own(m, t, is_call(r) ? OP_CALL : OP_BLOCK, ns);
 	e.stack = trace_tables_stack(&m->tables, r->stack);
 	if (!e.stack)
 		e.stack = t->entry;
@@ -227,8 +236,34 @@ void trace_wait_woken(struct trace_merge *m, struct thread_run *t, const struct 
 	struct thread_run *waker = trace_find(m, r->waker);
 
 	/* else it wakes itself when it runs: no arrow, no harm */
-	if (t->state == WAITING && t->wait == r && waker && waker != t && waker->state == RUNNING)
+	if (t->state == WAITING && t->wait == r && !is_call(r) && waker && waker != t && waker->state == RUNNING)
 		unblock(m, t, waker, ns);
+}
+
+/* Readers from 1.22 to 1.25 charge what follows a system call to it, up to the next event with a stack: so
+ * the thread stops with its stack and goes on at once. */
+static void leave_call(struct trace_merge *m, struct thread_run *t, const struct trace_record *r,
+		       uint64_t ns)
+{
+	bool v1 = !m->enc.format->by_thread;
+	struct trace_event e;
+
+	/* v1's exit happens on a processor; v2's after the old one was lost, before there is a new one */
+	if (v1)
+		emit_own(m, t, OP_PROC_START, ns);
+	e = own(m, t, OP_CALL_END, ns);
+	e.seq = v1 ? ++t->seq : 0;
+	trace_emit(m, &e);
+	if (!v1)
+		emit_own(m, t, OP_PROC_START, ns);
+	run(m, t, ns);
+	e = own(m, t, OP_STOP, ns);
+	e.stack = trace_tables_stack(&m->tables, r->stack);
+	if (!e.stack)
+		e.stack = t->entry;
+	e.text = trace_tables_text(&m->tables, "system call ends");
+	trace_emit(m, &e);
+	run(m, t, ns);
 }
 
 bool trace_wait_ends(struct trace_merge *m, struct thread_run *t, const struct trace_record *r,
@@ -236,10 +271,14 @@ bool trace_wait_ends(struct trace_merge *m, struct thread_run *t, const struct t
 {
 	if ((t->state != WAITING && t->state != RUNNABLE) || t->wait != r)
 		return false;
-	emit_own(m, t, OP_PROC_START, ns);
-	if (t->state == WAITING)
-		unblock(m, t, t, ns);
-	run(m, t, ns);
+	if (is_call(r)) {
+		leave_call(m, t, r, ns);
+	} else {
+		emit_own(m, t, OP_PROC_START, ns);
+		if (t->state == WAITING)
+			unblock(m, t, t, ns);
+		run(m, t, ns);
+	}
 	t->wait = NULL;
 	return true;
 }

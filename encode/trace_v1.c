@@ -24,6 +24,9 @@ enum {
 	EV_GO_BLOCK_SYNC = 25,
 	EV_GO_BLOCK_COND = 26,
 	EV_GO_BLOCK_NET = 27,
+	EV_GO_SYS_CALL = 28,
+	EV_GO_SYS_EXIT = 29,
+	EV_GO_SYS_BLOCK = 30,
 	EV_HEAP_ALLOC = 33,
 	EV_STRING = 37,
 	EV_GO_START_LABEL = 41,
@@ -133,6 +136,17 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 		break;
 	case OP_BLOCK:
 		put_block(enc, e);
+		break;
+	case OP_CALL: {
+		struct trace_event after = *e;
+
+		PUT(EV_GO_SYS_CALL, e->stack);
+		after.ts++;
+		put_event(enc, e->proc, after.ts, EV_GO_SYS_BLOCK, 0, NULL, 0);
+		break;
+	}
+	case OP_CALL_END: /* no other time than the event's */
+		PUT(EV_GO_SYS_EXIT, e->g, e->seq, 0);
 		break;
 	case OP_UNBLOCK:
 		PUT(EV_GO_UNBLOCK, e->g, e->seq, e->stack);

@@ -29,6 +29,8 @@ enum {
 	EV_GO_STOP = 19,
 	EV_GO_BLOCK = 20,
 	EV_GO_UNBLOCK = 21,
+	EV_SYSCALL_BEGIN = 22,
+	EV_SYSCALL_END_BLOCKED = 24,
 	EV_HEAP_ALLOC = 37,
 	EV_GO_LABEL = 39,
 	EV_USER_LOG = 44,
@@ -172,6 +174,16 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 		break;
 	case OP_BLOCK:
 		PUT(EV_GO_BLOCK, e->text, e->stack);
+		break;
+	case OP_CALL: {
+		struct trace_proc *proc = proc_of(enc, e);
+
+		if (proc)
+			PUT(EV_SYSCALL_BEGIN, ++proc->seq, e->stack);
+		break;
+	}
+	case OP_CALL_END: /* the processor was given up */
+		put_event(enc, e, EV_SYSCALL_END_BLOCKED, 0, NULL);
 		break;
 	case OP_UNBLOCK:
 		PUT(EV_GO_UNBLOCK, e->g, e->seq, e->stack);

@@ -40,19 +40,6 @@
 			contention_after(&wait_, (const void *)real.function, end_of(result)); \
 	} while (0)
 
-/* result = real.function(arguments); while a trace runs, its duration is in it. */
-#define TRACED(result, reason, function, ...)                                                     \
-	do {                                                                                      \
-		struct contention_wait wait_;                                                     \
-		bool recorded_ = tracebuf_on() &&                                                 \
-				 contention_trace_before(&wait_, reason,                          \
-							 (const void *)real.function);            \
-                                                                                                  \
-		result = real.function(__VA_ARGS__);                                              \
-		if (UNLIKELY(recorded_))                                                          \
-			contention_trace_after(&wait_);                                           \
-	} while (0)
-
 /* Before `function` lets those go on who wait for object: traces show who it was. */
 static inline void timed_wakes(const void *object, const void *function)
 {

@@ -25,7 +25,9 @@ enum trace_kind {
 enum trace_reason {
 	TRACE_SYNC, /* a lock, condition, semaphore, barrier, thread */
 	TRACE_SLEEP,
-	TRACE_NET, /* a descriptor that was to become ready */
+	TRACE_NET,  /* a descriptor that was to become ready */
+	TRACE_CALL, /* a system call that is none of these: a file, a child */
+	TRACE_IO,   /* of hooks only: TRACE_NET or TRACE_CALL, as the descriptor is */
 };
 
 #define TRACE_NEVER UINT64_MAX

@@ -365,10 +365,10 @@ def daemon_case(way, talk, address, port_file):
 
 
 def find_by_argument(word):
-    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            if word.encode() in path.read_bytes().split(b"\0") and int(path.parent.name) != os.getpid():
-                return int(path.parent.name)
+            if word.encode() in pathlib.Path("/proc", pid, "cmdline").read_bytes().split(b"\0") and int(pid) != os.getpid():
+                return int(pid)
     return None
 
 

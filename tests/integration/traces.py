@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetching execution traces, and looking at them with `go tool trace`."""
 import contextlib
+import http.client
 import re
 import subprocess
 import threading
@@ -63,14 +64,19 @@ class Fetch(threading.Thread):
 
     def __init__(self, app, **query):
         super().__init__()
-        self.app, self.query, self.answer = app, query, None
+        self.app, self.query, self.answer, self.lost = app, query, None, None
         self.start()
 
     def run(self):
-        self.answer = self.app.get("trace", **self.query)
+        try:
+            self.answer = self.app.get("trace", **self.query)
+        except (OSError, http.client.HTTPException) as why:
+            self.lost = why
 
     def save(self):
         self.join()
+        if self.lost:
+            raise ConnectionError("no answer, or not all of it") from self.lost
         equal(self.answer.status, 200, self.answer.body[:200])
         path = lib.scratch() / "trace"
         path.write_bytes(self.answer.body)

@@ -204,7 +204,7 @@ static struct trace_record *nonsense(unsigned seed)
 		r->at_ns = 900 + rand_r(&seed) % 5000;
 		r->woken_ns = r->at_ns + rand_r(&seed) % 300;
 		r->until_ns = rand_r(&seed) % 20 ? r->at_ns + rand_r(&seed) % 500 : TRACE_NEVER;
-		r->reason = rand_r(&seed) % 3;
+		r->reason = rand_r(&seed) % 5;
 		r->value = 0x2000;
 		if (r->kind == TRACE_END) {
 			snprintf(r->name, sizeof(r->name), "name%u", r->tag);
@@ -320,7 +320,7 @@ static int by_time(const void *a, const void *b)
 	return x->ts < y->ts ? -1 : x->ts > y->ts;
 }
 
-enum { NONE, WAITS, CAN_RUN, RUNS, GONE };
+enum { NONE, WAITS, CALLS, CAN_RUN, RUNS, GONE };
 static struct {
 	uint64_t id, seq;
 	int state;
@@ -391,6 +391,22 @@ static void judge_v1(void)
 			g_is[running[e->proc]].state = e->type == 15 ? GONE : e->type == 18 ? CAN_RUN : WAITS;
 			running[e->proc] = -1;
 			break;
+		case 28: /* GoSysCall: what follows is GoSysBlock, then ProcStop */
+			CHECK(running[e->proc] >= 0 && e->args[0]);
+			CHECK(e[1].type == 30 && e[1].proc == e->proc && e[2].type == 6 && e[2].proc == e->proc);
+			break;
+		case 30:
+			CHECK(running[e->proc] >= 0 && e[-1].type == 28);
+			g_is[running[e->proc]].state = CALLS;
+			running[e->proc] = -1;
+			break;
+		case 29:
+			g = g_of(e->args[0]);
+			CHECK(g_is[g].state == CALLS && started[e->proc] && running[e->proc] < 0);
+			CHECK_INT(e->args[1], g_is[g].seq++);
+			CHECK_INT(e->args[2], 0);
+			g_is[g].state = CAN_RUN;
+			break;
 		case 48:
 			CHECK(running[e->proc] >= 0);
 			break;
@@ -424,6 +440,7 @@ static unsigned v2_args(unsigned type)
 	switch (type) {
 	case 11: /* ProcStop */
 	case 17: /* GoDestroy */
+	case 24: /* SyscallEndBlocked */
 		return 0;
 	case 37: /* HeapAlloc */
 	case 39: /* GoLabel */
@@ -494,7 +511,7 @@ static int v2_by_time(const void *a, const void *b)
 static void judge_v2(void)
 {
 	/* by thread: its P + 1 and its g + 1; by P: known, seq, taken */
-	static struct { uint64_t id; int proc, g; } m_is[GS];
+	static struct { uint64_t id; int proc, g, calls; } m_is[GS];
 	static struct { bool known, taken; uint64_t seq; } p_is[PS];
 
 	read_v2();
@@ -547,6 +564,20 @@ static void judge_v2(void)
 			CHECK(g_is[g].state == WAITS && e->args[2]);
 			CHECK_INT(e->args[1], ++g_is[g].seq);
 			g_is[g].state = CAN_RUN;
+			break;
+		case 22:
+			CHECK(m_is[m].g && m_is[m].proc && e->args[1]);
+			p = (unsigned)m_is[m].proc - 1;
+			CHECK_INT(e->args[0], ++p_is[p].seq);
+			g_is[m_is[m].g - 1].state = CALLS;
+			m_is[m].calls = m_is[m].g;
+			m_is[m].g = 0;
+			break;
+		case 24: /* when it has lost its processor */
+			CHECK(m_is[m].calls && !m_is[m].proc);
+			CHECK_INT(g_is[m_is[m].calls - 1].state, CALLS);
+			g_is[m_is[m].calls - 1].state = CAN_RUN;
+			m_is[m].calls = 0;
 			break;
 		case 17:
 		case 19:
