@@ -43,7 +43,10 @@
 #include "agent/launchers.h"
 #include "agent/listen.h"
 #include "agent/options.h"
+#include "agent/output.h"
 #include "agent/profiles.h"
+#include "agent/target.h"
+#include "agent/turn.h"
 #include "hooks/layout.h"
 #include "hooks/real.h"
 
@@ -52,6 +55,7 @@ static struct {
 	char called[NAME_MAX + 1];  /* file name in argv[0]: symbolic links keep their name here */
 	char family[40];
 	uint64_t started_ns; /* CLOCK_MONOTONIC, in this process */
+	bool launcher;	     /* it only starts others: it is looked at for PPROF_OUTPUT alone */
 } self;
 
 const char *agent_program(void)
@@ -62,6 +66,11 @@ const char *agent_program(void)
 const char *agent_family(void)
 {
 	return self.family;
+}
+
+bool agent_is_launcher(void)
+{
+	return self.launcher;
 }
 
 uint64_t agent_started_ns(void)
@@ -96,7 +105,8 @@ static enum process_role decide_role(char **argv)
 				       launchers_match(options->exe, self.called)
 			       ? PROCESS_TARGET
 			       : PROCESS_OFF;
-	return launchers_is_one(self.program, argv) ? PROCESS_OFF : PROCESS_TARGET;
+	self.launcher = launchers_is_one(self.program, argv);
+	return self.launcher && !options->output ? PROCESS_OFF : PROCESS_TARGET;
 }
 
 static void begin_thread(struct thread *thread)
@@ -127,7 +137,8 @@ static const struct {
 	{ "cpu", cpu_child },
 	{ "heap", heap_child },	      { "contention", contention_child },
 	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "unwind_remote", unwind_remote_child }, { "profiles", profiles_child },
-	{ "listen", listen_child },	      { "process", process_child },
+	{ "turn", turn_child }, { "listen", listen_child },	      { "process", process_child },
+	{ "output", output_child },
 };
 
 /* The sampling signal interrupts the kernel's copying of a large process for ever (hazard D3). */
@@ -190,8 +201,8 @@ static void register_fork_handlers(void)
 		atfork(before_fork, after_fork, in_child);
 }
 
-/* Does the parent process carry this library? Then it has said already what there is to say. */
-static bool parent_has_agent(void)
+/* A parent that carries it has said already what there is to say. */
+bool agent_parent_has(void)
 {
 	char path[64], buf[4096 + 1];
 	bool found = false;
@@ -286,12 +297,20 @@ main_fn *start_replace_main(main_fn *main)
 /* Every initialiser has run; main is next. */
 void start_before_main(void)
 {
+	/* what is not wanted touches no page: short programs pay for each */
+	bool wants_end = options->output || options->sd_dir;
+
 	if (!guard_enter())
 		return;
+	if (wants_end)
+		output_start();
+	target_start();
 	listen_before_main();
 	if (!options->inherit)
 		inherit_strip();
-	log_open_stderr(log_waiting() && !parent_has_agent());
+	log_open_stderr(log_waiting() && !agent_parent_has());
 	log_close_stderr();
+	if (wants_end)
+		output_started();
 	guard_leave();
 }

@@ -14,6 +14,12 @@ const char *agent_program(void);
  * the abstract sockets "pprofagent-<family>-<pid>". */
 const char *agent_family(void);
 
+/* A shell, make and the like: it never listens. */
+bool agent_is_launcher(void);
+
+/* Does the parent process carry this library? Context: init, hook, agent. */
+bool agent_parent_has(void);
+
 /* CLOCK_MONOTONIC of the start in this process. */
 uint64_t agent_started_ns(void);
 

@@ -31,7 +31,10 @@
 #include "agent/http/server.h"
 #include "agent/isolate.h"
 #include "agent/options.h"
+#include "agent/output.h"
 #include "agent/profiles.h"
+#include "agent/target.h"
+#include "agent/turn.h"
 #include "hooks/real.h"
 
 enum {
@@ -46,6 +49,7 @@ static struct {
 	const char *token;
 	struct server *server; /* NULL: nothing is listening */
 	bool worker;	       /* the server is this process's abstract socket, not the port */
+	bool quiet;	       /* this process, and what it forks, never listens: PPROF_OUTPUT only */
 	bool private_table;
 	uint64_t retry_ns, retry_at_ns;
 	_Atomic uint32_t handed; /* futex: the thread has taken over the descriptors */
@@ -104,6 +108,7 @@ static int open_server(const char *address, struct server **out)
 		.max_body = 1 << 20,
 		.route = profiles_route,
 		.methods = profiles_methods,
+		.waiting = turn_waiting,
 	};
 	char error[256];
 	int err = server_open(&config, out, error, sizeof(error));
@@ -159,6 +164,15 @@ static void say_where(void)
 	}
 }
 
+static void tell_where(void)
+{
+	char text[256];
+
+	server_describe(self.server, text, sizeof(text));
+	target_write(text, self.worker);
+	write_port_file(); /* who reads it may connect: somebody answers */
+}
+
 static bool may_hold_port(void)
 {
 	return process_is_server() || process_is_orphan() || strstr(options->addr, "%p");
@@ -187,7 +201,7 @@ static void try_listen(uint64_t now_ns)
 			server_close(self.server);
 		self.server = server;
 		self.worker = false;
-		write_port_file();
+		tell_where();
 		return;
 	}
 	if (err != -EADDRINUSE) {
@@ -200,9 +214,26 @@ static void try_listen(uint64_t now_ns)
 	if (open_server(name, &server) == 0) {
 		self.server = server;
 		self.worker = true;
+		tell_where();
 	}
 }
 
+static void sleep_until(uint64_t until_ns, uint64_t now_ns)
+{
+	const uint64_t most = (uint64_t)3600 * 1000000000u;
+	uint64_t wait = until_ns > now_ns ? until_ns - now_ns : 0;
+
+	turn_waiting(true);
+	sys_sleep_ns(wait < most ? wait : most);
+	turn_waiting(false);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* With the turn, but for its waits. */
 static void agent_loop(void)
 {
 	uint64_t tend_at_ns = 0;
@@ -210,29 +241,27 @@ static void agent_loop(void)
 	for (;;) {
 		uint64_t now = sys_clock_ns(CLOCK_MONOTONIC), until = UINT64_MAX;
 
-		if (!self.server || self.worker) {
+		if (!self.quiet && (!self.server || self.worker)) {
 			try_listen(now);
 			until = self.retry_at_ns;
 		}
+		until = earlier(until, earlier(output_tick(now), target_tick(now)));
 		if (now >= tend_at_ns) {
 			bool sampling = cpu_tend(), again = sampling || threads_watch();
 
-			if (threads_only_agents())
+			if (threads_only_agents()) {
+				output_at_last();
 				SYS1(SYS_exit_group, 0);
+			}
 			tend_at_ns = again ? now + TEND_NS : UINT64_MAX;
 		}
 		if (cpu_needs_tending() || threads_watch())
 			tend_at_ns = tend_at_ns == UINT64_MAX ? now + TEND_NS : tend_at_ns;
-		if (tend_at_ns < until)
-			until = tend_at_ns;
-		if (self.server) {
+		until = earlier(until, tend_at_ns);
+		if (self.server)
 			server_turn(self.server, until);
-		} else {
-			uint64_t wait = until > now ? until - now : 0;
-
-			sys_sleep_ns(wait < (uint64_t)3600 * 1000000000u ? wait
-									 : (uint64_t)3600 * 1000000000u);
-		}
+		else
+			sleep_until(until, now);
 	}
 }
 
@@ -255,6 +284,7 @@ static void *agent_thread(void *handed)
 	}
 	isolate_directory();
 	unwind_remote_start();
+	turn_waiting(false);
 	agent_loop();
 	return NULL;
 }
@@ -301,6 +331,27 @@ static void pass_through(void)
 	self.server = NULL;
 }
 
+/* Nobody can ask, but profiles are written at the end: the thread is started when the process has lived
+ * for a while, and in those that only start others never. */
+static void listen_to_nobody(void)
+{
+	self.server = NULL;
+	self.quiet = true;
+	process_find_strays();
+	unwind_start();
+	threads_give_altstacks();
+	if (!agent_is_launcher())
+		process_start_later();
+}
+
+static void give_up(void)
+{
+	if (options->output && output_on())
+		listen_to_nobody();
+	else
+		pass_through();
+}
+
 /* Opens the listener and gives it to the thread. The program's main has not begun. An address that is
  * taken means that another process is the one to look at. */
 void listen_before_main(void)
@@ -309,8 +360,8 @@ void listen_before_main(void)
 	unsigned n;
 	int err;
 
-	if (!strcmp(options->addr, "off") || !read_token()) {
-		pass_through();
+	if (agent_is_launcher() || !strcmp(options->addr, "off") || !read_token()) {
+		give_up();
 		return;
 	}
 	err = open_server(options->addr, &self.server);
@@ -318,7 +369,7 @@ void listen_before_main(void)
 		log_line(LOG_INFO, "%s is taken: not listening (PPROF_ADDR=127.0.0.1:6060-6159 takes the "
 				   "first free port)", options->addr);
 	if (err) {
-		pass_through();
+		give_up();
 		return;
 	}
 	process_find_strays();
@@ -332,7 +383,7 @@ void listen_before_main(void)
 	if (create_thread(true) != 0) {
 		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
 		close_handed(fds, n);
-		pass_through();
+		give_up();
 		return;
 	}
 	while (!atomic_load(&self.handed))
@@ -340,19 +391,19 @@ void listen_before_main(void)
 	if (atomic_load(&self.handed) != 1) {
 		log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
 				    "(close_range and unshare refused); not listening");
-		pass_through();
+		give_up();
 	}
 	close_handed(fds, n);
 	if (self.server)
 		say_where();
 	if (self.server)
-		write_port_file(); /* who reads it may connect: somebody answers */
+		tell_where();
 }
 
 /* In a forked child that lives on. Context: hook. */
 void listen_in_child(void)
 {
-	if (!strcmp(options->addr, "off"))
+	if ((!strcmp(options->addr, "off") && !output_on()) || agent_is_launcher())
 		return;
 	unwind_start();
 	threads_give_altstacks();

@@ -104,6 +104,7 @@ static void set_option(size_t i, const char *text)
 	void *field = (char *)&values + row->offset;
 	int64_t n;
 
+	self.set[i] = false; /* written before it is read: its page faults once */
 	switch (row->kind) {
 	case KIND_TEXT: {
 		const char *copy = *text ? keep_text(text) : NULL;

@@ -207,25 +207,25 @@ static struct answer *new_answer(const struct profile *profile, struct exchange 
 
 /* ---- CPU ---- */
 
-static void cpu_values(struct snapshot *s, uint64_t period_ns)
+void serve_cpu_values(struct snapshot *s, uint64_t period_ns)
 {
 	for (size_t i = 0; i < s->n; i++)
 		s->samples[i].value[1] = s->samples[i].value[0] * (int64_t)period_ns;
 }
 
-static void cpu_comments(struct answer *a)
+void serve_cpu_comments(struct comments *comments)
 {
 	uint32_t threads;
 	uint64_t ns = cpu_unseen_ns(false, &threads);
 
 	if (threads)
-		comments_add(&a->comments,
+		comments_add(comments,
 			     "pprofagent: partial: %.3f s of CPU of %u threads are missing because "
 			     "they block signal %d",
 			     (double)ns / 1e9, threads, atomic_load(&signals_held));
 	ns = cpu_unseen_ns(true, &threads);
 	if (threads)
-		comments_add(&a->comments,
+		comments_add(comments,
 			     "pprofagent: partial: %.3f s of CPU of %u threads are missing because "
 			     "the kernel refused timers: raise RLIMIT_SIGPENDING (ulimit -i)",
 			     (double)ns / 1e9, threads);
@@ -239,14 +239,14 @@ static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
 		x->wake_ns = a->end_ns;
 		return JOB_WAIT;
 	}
-	cpu_comments(a);
+	serve_cpu_comments(&a->comments);
 	a->facts.duration_ns = now_ns - a->start_ns;
 	end_sampling(a);
 	a->now = snapshot_take(SERIES_CPU, NULL);
 	if (!a->now || a->now->incomplete || !snapshot_subtract(a->now, a->before) ||
 	    (!a->labels && !snapshot_fold_tags(a->now)))
 		return serve_no_memory(x);
-	cpu_values(a->now, a->period_ns);
+	serve_cpu_values(a->now, a->period_ns);
 	a->facts.time_ns = a->start_real_ns;
 	a->facts.period = (int64_t)a->period_ns;
 	return begin_pprof(x);

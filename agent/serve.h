@@ -16,6 +16,8 @@
 struct exchange;
 struct profile;
 struct request;
+struct snapshot;
+struct comments;
 
 /* The CPU profile: samples for ?seconds= (30), ?hz=. */
 void serve_cpu(const struct profile *profile, struct exchange *exchange);
@@ -48,6 +50,10 @@ void serve_child(struct exchange *exchange, const char *rest);
 
 /* Forgets what serve_since_last kept. Context: child. */
 void serve_child_process(void);
+
+/* A CPU snapshot counts periods: fills in the time. And what such a profile says of itself. */
+void serve_cpu_values(struct snapshot *snapshot, uint64_t period_ns);
+void serve_cpu_comments(struct comments *comments);
 
 /* Lines for Profile.comment, kept until the answer is written. */
 enum { COMMENTS_MAX = 16, COMMENTS_TEXT = 4096 };

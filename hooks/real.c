@@ -138,8 +138,7 @@ void real_resolve(void)
 {
 	int expected = UNRESOLVED;
 
-	if (atomic_load_explicit(&state, memory_order_acquire) == RESOLVED)
-		return;
+	/* not looked at first: the page would fault twice, for reading and for writing */
 	if (atomic_compare_exchange_strong(&state, &expected, RESOLVING)) {
 		atomic_store(&resolver, sys_gettid());
 		resolve_all();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The calls that set what a signal does. They differ from libc's only for the one signal that
- * samples, and only while it is ours (collect/signals.h).
+ * samples, while it is ours (collect/signals.h), and with PPROF_OUTPUT or PPROF_SD_DIR for those whose
+ * default action kills (collect/deaths.h).
  *
  * Context: hook.
  */
@@ -9,16 +10,28 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
-#include "agent/collect/altstack.h"
 #include "agent/base/sys.h"
+#include "agent/collect/altstack.h"
+#include "agent/collect/deaths.h"
 #include "agent/collect/signals.h"
 #include "hooks/real.h"
 
+/* Somebody here has a handler, or keeps the program's wish, for it. */
+static bool is_kept(int sig)
+{
+	return signals_holds(sig) || deaths_watches(sig);
+}
+
+static int set_kept(int sig, const struct sigaction *act, struct sigaction *old)
+{
+	return deaths_watches(sig) ? deaths_action(sig, act, old) : signals_wish(sig, act, old);
+}
+
 EXPORT int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
 {
-	if (LIKELY(!signals_holds(sig)))
+	if (LIKELY(!is_kept(sig)))
 		return real.sigaction(sig, act, old);
-	return signals_wish(sig, act, old);
+	return set_kept(sig, act, old);
 }
 
 /* signal(), as glibc's default: restarting, the signal itself masked in its handler. */
@@ -26,13 +39,13 @@ EXPORT sighandler_t signal(int sig, sighandler_t handler)
 {
 	struct sigaction act, old;
 
-	if (LIKELY(!signals_holds(sig)))
+	if (LIKELY(!is_kept(sig)))
 		return real.signal(sig, handler);
 	memset(&act, 0, sizeof(act));
 	act.sa_handler = handler;
 	act.sa_flags = SA_RESTART;
 	sigaddset(&act.sa_mask, sig);
-	if (signals_wish(sig, &act, &old) != 0)
+	if (set_kept(sig, &act, &old) != 0)
 		return SIG_ERR;
 	return old.sa_handler;
 }
@@ -43,17 +56,17 @@ EXPORT sighandler_t sigset(int sig, sighandler_t handler)
 	struct sigaction act, old;
 	sigset_t one, before;
 
-	if (LIKELY(!signals_holds(sig)))
+	if (LIKELY(!is_kept(sig)))
 		return real.sigset(sig, handler);
 	sigemptyset(&one);
 	sigaddset(&one, sig);
 	if (handler == SIG_HOLD) {
-		if (pthread_sigmask(SIG_BLOCK, &one, &before) != 0 || signals_wish(sig, NULL, &old) != 0)
+		if (pthread_sigmask(SIG_BLOCK, &one, &before) != 0 || set_kept(sig, NULL, &old) != 0)
 			return SIG_ERR;
 	} else {
 		memset(&act, 0, sizeof(act));
 		act.sa_handler = handler;
-		if (signals_wish(sig, &act, &old) != 0 ||
+		if (set_kept(sig, &act, &old) != 0 ||
 		    pthread_sigmask(SIG_UNBLOCK, &one, &before) != 0)
 			return SIG_ERR;
 	}

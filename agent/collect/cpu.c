@@ -333,7 +333,8 @@ uint64_t cpu_unseen_ns(bool refused, uint32_t *out_threads)
 	return sum;
 }
 
-int cpu_acquire(unsigned hz)
+/* 1: a new session has begun; 0: joined the running one; -errno. */
+static int begin_session(unsigned hz)
 {
 	int sig;
 
@@ -355,8 +356,27 @@ int cpu_acquire(unsigned hz)
 	atomic_store(&self.period_ns, 1000000000u / hz);
 	/* threads that start from here on arm themselves */
 	atomic_store(&self.active, ++self.last);
-	arm_all();
-	return 0;
+	return 1;
+}
+
+int cpu_acquire(unsigned hz)
+{
+	int err = begin_session(hz);
+
+	if (err == 1)
+		arm_all();
+	return err < 0 ? err : 0;
+}
+
+int cpu_acquire_alone(unsigned hz)
+{
+	int err = begin_session(hz);
+
+	/* one that blocks the signal is looked at again by cpu_tend; around a fork it is we who block it */
+	if (err == 1 && tls.thread &&
+	    (tls.flags & TLS_FORKING || !(own_mask() >> (atomic_load(&self.sig) - 1) & 1)))
+		arm(tls.thread, atomic_load(&self.active), false);
+	return err < 0 ? err : 0;
 }
 
 void cpu_release(void)

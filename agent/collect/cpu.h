@@ -21,6 +21,9 @@
  * -EADDRINUSE: no signal is free. Context: agent. */
 int cpu_acquire(unsigned hz);
 
+/* The same in a process that has one thread, the caller: of /proc nothing is read. Context: child. */
+int cpu_acquire_alone(unsigned hz);
+
 /* While at least one profile wants it, samples carry the tag of their thread. Context: agent. */
 void cpu_label(bool on);
 

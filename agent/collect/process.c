@@ -60,6 +60,13 @@ void process_set(enum process_role role, void (*start)(void))
 	self.start = start;
 }
 
+void process_start_later(void)
+{
+	self.forked_ns = sys_clock_ns(CLOCK_MONOTONIC);
+	heap_ask_again();
+	atomic_store(&process_pending, PENDING_LATER);
+}
+
 static void start_once(void)
 {
 	int was = atomic_exchange(&process_pending, PENDING_NONE);

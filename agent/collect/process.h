@@ -35,6 +35,9 @@ static inline bool process_is_target(void)
  * Context: init. */
 void process_set(enum process_role role, void (*start)(void));
 
+/* `start` is due when this process has lived for a while, as in a forked child. Context: init. */
+void process_start_later(void);
+
 /* Starts the agent if one is due and its time has come. Cheap when process_pending is 0; call it
  * only from places where a thread may be created. Context: hook. */
 void process_poke(void);

@@ -320,7 +320,14 @@ static void wait(struct server *s, uint64_t now_ns, uint64_t until_ns)
 	uint64_t left = until_ns > now_ns ? until_ns - now_ns : 0;
 	struct timespec timeout = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
 
-	if (sys_ppoll(s->polled, s->n_polled, &timeout) >= 0)
+	long n;
+
+	if (s->config.waiting)
+		s->config.waiting(true);
+	n = sys_ppoll(s->polled, s->n_polled, &timeout);
+	if (s->config.waiting)
+		s->config.waiting(false);
+	if (n >= 0)
 		return;
 	for (unsigned i = 0; i < s->n_polled; i++) /* nothing is known: interrupted */
 		s->polled[i].revents = 0;

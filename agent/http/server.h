@@ -99,6 +99,8 @@ struct server_config {
 	void (*route)(struct exchange *exchange);
 	/* May this method be used on this path? Bits METHOD_*; 405 with Allow otherwise. */
 	unsigned (*methods)(const struct request *request);
+	/* Called with true before and with false behind each wait of server_turn; may be NULL. */
+	void (*waiting)(bool waits);
 };
 
 struct server;
