@@ -376,7 +376,9 @@ void listen_before_main(void)
 	unwind_start();
 	/* In this thread, because the loader allocates: in one of its own, libc would lay out a heap for it, 64 MiB
 	 * of addresses. Now, because forks must not meet a loader at work, and requests not wait for it. */
+	tls.flags |= TLS_AGENT; /* as in create_thread */
 	unwind_remote_load();
+	tls.flags &= (uint16_t)~TLS_AGENT;
 	waitsfor_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);

@@ -144,6 +144,7 @@ static void hooks(void)
 	       "| function | version | must exist |\n| --- | --- | --- |\n");
 #define HOOK_REQUIRED "yes"
 #define HOOK_OPTIONAL "no"
+#define HOOK_RELEASE  "(another name of free)"
 #define HOOK_MARKER   "(marks the library itself)"
 #define HOOK(symbol, version, need) \
 	printf("| `%s` | %s | %s |\n", #symbol, strcmp(#version, "ANY") ? #version : "", HOOK_##need);

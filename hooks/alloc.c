@@ -75,6 +75,33 @@ EXPORT void free(void *ptr)
 }
 
 /*
+ * Other names of free: C23's, and one that glibc keeps for old programs only. The size that the caller
+ * promises is no more than a hint.
+ */
+void free_sized(void *ptr, size_t size);
+void free_aligned_sized(void *ptr, size_t align, size_t size);
+
+EXPORT void free_sized(void *ptr, size_t size)
+{
+	free(ptr);
+}
+
+EXPORT void free_aligned_sized(void *ptr, size_t align, size_t size)
+{
+	free(ptr);
+}
+
+#ifdef __x86_64__
+void cfree_old(void *ptr);
+__asm__(".symver cfree_old, cfree@GLIBC_2.2.5, remove");
+
+EXPORT void cfree_old(void *ptr)
+{
+	free(ptr);
+}
+#endif
+
+/*
  * realloc is a free and an allocation: the old sample leaves the books before the call and comes back
  * when the call fails. realloc(p, 0) that gives NULL has freed (glibc).
  */

@@ -37,6 +37,7 @@ static const struct row {
 } rows[] = {
 #define HOOK_REQUIRED(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_REQUIRED },
 #define HOOK_OPTIONAL(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_OPTIONAL },
+#define HOOK_RELEASE(symbol, version_)
 #define HOOK_MARKER(symbol, version_)
 #define HOOK(symbol, version, need) HOOK_##need(symbol, version)
 #include "hooks/hooks.def"

@@ -63,12 +63,14 @@ int __openat64_2(int dir, const char *path, int flags);
 struct real {
 #define HOOK_REQUIRED(symbol, member) __typeof__(symbol) *member;
 #define HOOK_OPTIONAL(symbol, member) __typeof__(symbol) *member;
+#define HOOK_RELEASE(symbol, member)
 #define HOOK_MARKER(symbol, member)
 #define HOOK(symbol, version, need) HOOK_##need(symbol, HOOK_MEMBER_##version(symbol))
 #include "hooks/hooks.def"
 #undef HOOK
 #undef HOOK_REQUIRED
 #undef HOOK_OPTIONAL
+#undef HOOK_RELEASE
 #undef HOOK_MARKER
 };
 #pragma GCC diagnostic pop

@@ -7,6 +7,8 @@
 #include "hooks/traced.h"
 
 /* clang-format off */
+TRACED_HOOK(int, thrd_sleep, (const struct timespec *time, struct timespec *left),
+	    TRACE_SLEEP, TRACED_NO_FD, time, left)
 TRACED_HOOK(int, nanosleep, (const struct timespec *time, struct timespec *left),
 	    TRACE_SLEEP, TRACED_NO_FD, time, left)
 TRACED_HOOK(int, clock_nanosleep,

@@ -21,6 +21,7 @@
 #include "agent/base/attr.h"
 #include "agent/base/tls.h"
 #include "agent/collect/livemap.h"
+#include "countdown.h"
 
 struct bucket;
 
@@ -35,10 +36,10 @@ void heap_child(void);
  * Unsigned, so that absurd sizes cannot turn the countdown back. Context: hook. */
 static inline bool heap_due(size_t size)
 {
-	uint64_t left = tls.heap_left;
+	bool due;
 
-	tls.heap_left = left - size;
-	return left <= size;
+	ARCH_COUNT_DOWN(tls.heap_left, size, due);
+	return due;
 }
 
 /* Draws the next distance. HEAP_SKIP: this allocation is not sampled after all; else hand the result

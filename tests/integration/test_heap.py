@@ -70,7 +70,7 @@ def test_every_number_is_exact_at_rate_1():
             view = heap(app, name)
             for kind in KINDS:
                 equal(by_site(view, kind), {s: truth[s][kind] for s in SITES}, f"{name} {kind}")
-        command(app, "free", "freed")
+        command(app, "release", "freed")
         view = heap(app)
         for kind in (LIVE_N, LIVE_B):
             equal(by_site(view, kind), dict.fromkeys(SITES, 0), f"{kind} after everything was freed")

@@ -7,9 +7,10 @@
  *
  * Prints a line "NAME objects bytes live_objects live_bytes" per function, then "ready". Each line on
  * stdin is a command: "free" releases everything (blocks are freed by another thread than the one
- * that allocated them) and prints "freed"; "fork" prints what the status of a child is that frees all
+ * that allocated them) and prints "freed"; "release" does so by all functions that give a block back; "fork" prints what the status of a child is that frees all
  * it inherited; the end of stdin ends it.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,6 +21,28 @@
 
 #define NOINLINE __attribute__((noinline, noclone))
 #define KEEP(p) __asm__ volatile("" : : "r"(p) : "memory")
+
+/* Other names of free, where libc or the agent has them. */
+void free_sized(void *p, size_t size) __attribute__((weak));
+void free_aligned_sized(void *p, size_t align, size_t size) __attribute__((weak));
+#if defined(__x86_64__) && defined(__GLIBC__)
+void old_cfree(void *p);
+__asm__(".symver old_cfree, cfree@GLIBC_2.2.5");
+#else
+#define old_cfree free
+#endif
+
+static void release(void *p, int way)
+{
+	if (way == 1)
+		old_cfree(p);
+	else if (way == 2 && free_sized)
+		free_sized(p, malloc_usable_size(p));
+	else if (way == 3 && free_aligned_sized)
+		free_aligned_sized(p, 16, malloc_usable_size(p));
+	else
+		free(p);
+}
 
 struct count {
 	int64_t objects, bytes, live_objects, live_bytes;
@@ -36,7 +59,7 @@ struct worker {
 	int n_kept, room;
 };
 static struct worker workers[THREADS_MAX];
-static int n_workers;
+static int n_workers, many_ways;
 
 static void *count_one(struct worker *w, int site, size_t size, void *p)
 {
@@ -163,7 +186,7 @@ static void *free_kept(void *arg)
 	struct worker *w = arg;
 
 	for (int i = 0; i < w->n_kept; i++)
-		free(w->kept[i]);
+		release(w->kept[i], many_ways ? i % 4 : 0);
 	return NULL;
 }
 
@@ -220,7 +243,8 @@ int main(int argc, char **argv)
 	printf("ready\n");
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
-		if (!strcmp(line, "free\n")) {
+		many_ways = !strcmp(line, "release\n");
+		if (many_ways || !strcmp(line, "free\n")) {
 			run_all(free_kept, 1);
 			for (int i = 0; i < n_workers; i++)
 				workers[i].n_kept = 0;

@@ -19,6 +19,7 @@ real_at_##member:		     ; \
 	.quad	boot_stub_##member;
 #define HOOK_REQUIRED(member) ROW(member)
 #define HOOK_OPTIONAL(member) ROW(member)
+#define HOOK_RELEASE(member)
 #define HOOK_MARKER(member)
 #define HOOK(symbol, version, need) HOOK_##need(HOOK_MEMBER_##version(symbol))
 #include "hooks/hooks.def"
