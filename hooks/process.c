@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The calls by which a process becomes another one. vfork, clone and the exec family are never
- * wrapped (hazard B6); what must happen inside fork happens in pthread_atfork handlers, which also
- * cover the forks that libc makes itself.
+ * The calls by which a process becomes another one. vfork and clone are never wrapped (hazard B6); the
+ * exec family is only passed through (agent/arch/<cpu>/exec.S). What must happen inside fork happens in
+ * pthread_atfork handlers, which also cover the forks that libc makes itself.
  *
  * Context: hook.
  */

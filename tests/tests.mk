@@ -177,3 +177,8 @@ $(BUILD)/tests/bench/%: tests/bench/%.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread
 	$(Q)$(CC) -std=gnu17 -O2 -g -D_GNU_SOURCE -fno-builtin -Wall -Wextra -Wno-unused-parameter -o $@ $< -lpthread -ldl
+
+.PHONY: check-mutants
+check-long: check-mutants
+check-mutants: all programs ## each rule of tests/mutants switched off: its test must fail (MUTANT=word)
+	$(Q)BUILD="$(BUILD)" python3 tests/mutants/run.py $(MUTANT)
