@@ -195,6 +195,11 @@ def test_doctor():
         equal(status, 0, out)
         assert re.search(rf"^program +{script} \(a script, run by \S*/python3\)$", out, re.M), out
         equal(launch("-q", "--addr=off", script)[:2], (0, "hello\n"))
+    assert re.search(r"^role +partly +starts other programs", launch("--check", "bash")[1], re.M)
+    assert not re.search(r"^role", launch("--check", needs("git"))[1], re.M)
+    table = re.search(r"names\[\] = \{(.*?)\};", (TOP / "agent/launchers.c").read_text(), re.S)[1]
+    listed = re.search(r'^starters="(.*?)"', LAUNCHER.read_text(), re.M | re.S)[1].split()
+    equal(sorted(listed), sorted(re.findall(r'"([^"]+)"', table)), "programs that only start others")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
