@@ -122,7 +122,7 @@ $(BUILD)/cookbook/%: docs/cookbook/%.cc
 $(BUILD)/cookbook/%: docs/cookbook/%.rs
 	$(call say,RUSTC,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)rustc --edition 2021 -O -g -o $@ $<
+	$(Q)MAKEFLAGS= rustc --edition 2021 -O -g -o $@ $<
 
 format: ## lay out the source with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')
