@@ -104,6 +104,26 @@ $(BUILD)/gendocs: docs/gendocs.c $(BUILD)/obj/agent/profiles.o $(BUILD)/obj/agen
 	$(call say,CC,$<)
 	$(Q)$(CC) $(OWN_CPPFLAGS) -std=gnu17 -O1 -Wall -Wextra -Wno-unused-parameter -no-pie -Wl,--unresolved-symbols=ignore-all -o $@ $(filter %.c %.o,$^)
 
+# The programs of docs/cookbook.md.
+COOKBOOK := $(patsubst docs/cookbook/%,$(BUILD)/cookbook/%,$(basename $(wildcard docs/cookbook/*.c docs/cookbook/*.cc docs/cookbook/*.rs)))
+.PHONY: cookbook
+cookbook: all $(COOKBOOK) ## the programs that docs/cookbook.md looks into
+
+$(BUILD)/cookbook/%: docs/cookbook/%.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O1 -g -D_GNU_SOURCE -Wall -Wextra -o $@ $< -lpthread
+
+$(BUILD)/cookbook/%: docs/cookbook/%.cc
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -O1 -g -Wall -Wextra -o $@ $< -lpthread
+
+$(BUILD)/cookbook/%: docs/cookbook/%.rs
+	$(call say,RUSTC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)MAKEFLAGS= rustc --edition 2021 -O -g -o $@ $<
+
 format: ## lay out the source with clang-format
 	clang-format -i $$(git ls-files '*.c' '*.h')
 

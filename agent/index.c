@@ -17,6 +17,7 @@
 #include "agent/pages.h"
 #include "agent/profiles.h"
 #include "agent/serve.h"
+#include "agent/serve_trace.h"
 
 /* One click to a flame graph: of what there is now, or of the next 5 or 30 s. */
 static void flame_links(struct sink *to, const struct profile *p)
@@ -36,6 +37,9 @@ static void row(struct sink *to, const struct profile *p)
 	sink_text(to, "<td class=more>");
 	if (pages_draws(p))
 		flame_links(to, p);
+	else if (p->serve == serve_trace)
+		sink_text(to, "<a href=\"trace?seconds=5\">5 s</a> · "
+			      "<a href=\"trace?seconds=5&amp;format=perfetto\">5 s for Perfetto</a>");
 	fmt_sink(to, "</td><td class=what>%s</td></tr>\n", p->missing ? p->missing : p->help);
 }
 

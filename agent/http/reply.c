@@ -225,6 +225,11 @@ static void start_over(struct reply *reply, int status)
 	reply->status = status;
 }
 
+static bool is_page(const char *type)
+{
+	return !strncmp(type, "text/html", 9);
+}
+
 void reply_begin(struct exchange *exchange, int status, const char *type, const char *attachment)
 {
 	struct reply *reply = reply_of(exchange);
@@ -235,7 +240,7 @@ void reply_begin(struct exchange *exchange, int status, const char *type, const 
 		return;
 	}
 	start_over(reply, status);
-	reply->page = type && !strncmp(type, "text/html", 9);
+	reply->page = type && is_page(type);
 	if (type)
 		add_line(reply, "Content-Type: ", type);
 	if (attachment) {
@@ -248,8 +253,12 @@ void reply_header(struct exchange *exchange, const char *line)
 {
 	struct reply *reply = reply_of(exchange);
 
-	if (!reply->started)
-		add_line(reply, line, "");
+	if (reply->started)
+		return;
+	/* relayed from another agent, which writes it so */
+	if (!strncmp(line, "Content-Type: ", 14))
+		reply->page = is_page(line + 14);
+	add_line(reply, line, "");
 }
 
 void reply_plain(struct exchange *exchange, int status, const char *text)

@@ -19,7 +19,8 @@ function requestAddress() {
 	if ($("window").value)
 		query.set("seconds", $("window").value);
 	const text = query.toString();
-	return "../" + page.name + (text ? "?" + text : "");
+	// Not relative to the page: its own address may carry a token, http://x:TOKEN@host/, and fetch refuses those.
+	return new URL("../" + page.name + (text ? "?" + text : ""), location.href).href;
 }
 
 function progress(seconds) {

@@ -152,7 +152,7 @@ function decode(bytes) {
 	const own = raw.mappings.length ? raw.mappings[0].id : 0;
 	for (const location of raw.locations) {
 		const mapping = mappings.get(location.mapping);
-		const module = {name: mapping ? baseName(text(mapping.file)) || "?" : "?", own: location.mapping === own};
+		const module = {name: mapping && baseName(text(mapping.file)) || "no file", own: location.mapping === own};
 		const hex = "0x" + BigInt.asUintN(64, BigInt(location.address)).toString(16);
 		const made = location.lines.map(line => {
 			const f = functions.get(line.function) || {name: 0, file: 0, line: 0};

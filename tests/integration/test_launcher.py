@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import lib
-from lib import TOP, Endpoint, agent, environment, equal, limit, needs, program, until
+from lib import TOP, Endpoint, agent, environment, equal, limit, needs, parallel, program, until
 
 LAUNCHER = TOP / "scripts/pprofagent"
 HELLO = 'int main(void) { return write(1, "hello\\n", 6) != 6; }\n'
@@ -51,6 +51,7 @@ def running(*args, launcher=LAUNCHER, env=None, library=True):
         process.wait(20)
 
 
+@parallel
 def test_the_program_is_as_without_it():
     argv = ["sh", "-c", 'printf "%s|" "$0" "$@"; echo oops >&2; exit 7', "a b", "", "--port", "*", "x\ny"]
     plain = subprocess.run(argv, env=environment(), capture_output=True, text=True)
@@ -68,6 +69,7 @@ def test_the_program_is_as_without_it():
     equal(variables(under), variables(plain))
 
 
+@parallel
 def test_address_is_printed_and_free_ports_are_found():
     with running("--port", "auto", program("idle")) as one, running("-p", "auto", program("idle")) as two:
         assert one.where != two.where and all(6060 <= e.where[1] <= 6159 for e in (one, two)), (one.where, two.where)
@@ -83,6 +85,7 @@ def test_address_is_printed_and_free_ports_are_found():
     equal((status, out, err), (0, "", ""))
 
 
+@parallel
 def test_preload_that_is_there_stays():
     other = compiled("-shared", "-fPIC", name="other.so", source="int other_library_is_here;\n")
     with running("-p", "auto", program("idle"), env={"LD_PRELOAD": str(other)}) as app:
@@ -93,6 +96,7 @@ def test_preload_that_is_there_stays():
     equal(out, os.path.realpath(agent()) + "\n")
 
 
+@parallel
 def test_only_library_and_launcher_are_needed():
     home = lib.scratch()
     for place, file in (("bin", LAUNCHER), ("lib", agent())):
@@ -123,6 +127,7 @@ def refused(file, words):
             assert re.search(r"^verdict +no +", out, re.M), out
 
 
+@parallel
 @limit(180)
 def test_what_cannot_be_profiled_is_refused_in_one_sentence():
     refused(compiled("-static"), "linked statically")
@@ -146,6 +151,7 @@ def test_what_cannot_be_profiled_is_refused_in_one_sentence():
     assert status == 125 and "sanitizer" in err, err
 
 
+@parallel
 def test_usage_errors():
     for args, want, words in ((["nosuchprogram"], 127, "not found"), (["/etc/passwd"], 126, "cannot be executed"),
                               (["/nowhere/at/all"], 127, "not found"), ([], 2, "no program given"),
@@ -160,6 +166,7 @@ def test_usage_errors():
     assert "usage: pprofagent" in out and "--memprofilerate VALUE" in out, out
 
 
+@parallel
 def test_every_setting_is_an_option():
     rows = re.findall(r'^OPTION\(\w+,\s*(\w+),\s*"(\w+)"', (TOP / "agent/options.def").read_text(), re.M)
     assert len(rows) > 15, rows
@@ -177,6 +184,7 @@ def test_every_setting_is_an_option():
     equal({k: v for k, _, v in (line.partition("=") for line in out.split("\0")) if k.startswith("PPROF_")}, want, err)
 
 
+@parallel
 @limit(180)
 def test_doctor():
     status, out, _ = launch("--check", program("hot_cpp"))
@@ -195,6 +203,11 @@ def test_doctor():
         equal(status, 0, out)
         assert re.search(rf"^program +{script} \(a script, run by \S*/python3\)$", out, re.M), out
         equal(launch("-q", "--addr=off", script)[:2], (0, "hello\n"))
+    assert re.search(r"^role +partly +starts other programs", launch("--check", "bash")[1], re.M)
+    assert not re.search(r"^role", launch("--check", needs("git"))[1], re.M)
+    table = re.search(r"names\[\] = \{(.*?)\};", (TOP / "agent/launchers.c").read_text(), re.S)[1]
+    listed = re.search(r'^starters="(.*?)"', LAUNCHER.read_text(), re.M | re.S)[1].split()
+    equal(sorted(listed), sorted(re.findall(r'"([^"]+)"', table)), "programs that only start others")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 import lib
-from lib import App, equal, go_pprof, limit, program, until
+from lib import App, equal, go_pprof, limit, parallel, program, until
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 MIB = 1 << 20
@@ -34,6 +34,7 @@ def policy(answer):
 
 # ---------------------------------------------------------------- plain HTTP
 
+@parallel
 def test_pages_over_http():
     with holder() as app:
         size = 0
@@ -62,6 +63,7 @@ def test_pages_over_http():
         equal(app.get("ui/symbol", method="POST", body=b"x").status, 405)
 
 
+@parallel
 def test_no_markup_of_the_program_in_pages():
     with holder() as app:
         for path in ("", "ui/heap"):
@@ -71,6 +73,7 @@ def test_no_markup_of_the_program_in_pages():
             assert not re.search(r"<style|<script(?! src=)|\son\w+=|\sstyle=|javascript:", re.sub(r"&lt;.*?&gt;", "", page)), path
 
 
+@parallel
 def test_index_links_to_pages_that_exist():
     with App(program("idle"), stdin=subprocess.PIPE) as app:
         page = app.get().text
@@ -253,8 +256,8 @@ def test_cpu_page_and_empty_pages():
         browser.open(app.url("ui/mutex", seconds=1))
         shown(browser)
         equal(browser.js("$('empty').textContent"), "No change of mutex in 1 s.")
-        for name in DRAWN:
-            browser.open(app.url("ui/" + name, **({"seconds": 1} if name in ("profile", "wall") else {})))
+        for name in set(DRAWN) - {"profile", "mutex", "goroutineleak", "heap"}:
+            browser.open(app.url("ui/" + name, **({"seconds": 1} if name == "wall" else {})))
             shown(browser)
             equal(browser.js("$('profile').value"), name)
         tab.expect_no_complaints()
@@ -262,6 +265,29 @@ def test_cpu_page_and_empty_pages():
         browser.open(app.url("ui/leak", age="junk"))
         browser.until("!$('error').hidden")
         assert browser.js("$('error').textContent").startswith("400: "), browser.js("$('error').textContent")
+
+
+@limit(120)
+def test_page_behind_a_token():
+    with App(program("idle"), stdin=subprocess.PIPE, token="s3cret") as app, contextlib.closing(Tab()) as tab:
+        browser = tab.browser
+        browser.open(f"http://x:s3cret@127.0.0.1:{app.where[1]}/debug/pprof/ui/goroutine")
+        shown(browser)
+        assert "main" in table(browser), table(browser)
+        tab.expect_no_complaints()
+
+
+@limit(120)
+def test_pages_of_a_worker():
+    """Through the process that holds the port: same page, same policy, and no complaint of the browser."""
+    with App(lib.BUILD / "cookbook/prefork") as app, contextlib.closing(Tab()) as tab:
+        links = until(lambda: re.findall(r'href="(child/\d+/ui/heap)"', app.get().text), "the index lists a worker")
+        equal(policy(app.get(links[0])), policy(app.get("ui/heap")))
+        equal(policy(app.get(links[0].replace("ui/heap", "heap?debug=1"))), policy(app.get("heap", debug=1)))
+        tab.browser.open(app.url(links[0].replace("heap", "goroutine")))
+        shown(tab.browser)
+        assert "main" in table(tab.browser), table(tab.browser)
+        tab.expect_no_complaints()
 
 
 @limit(180)
