@@ -5,6 +5,7 @@ VERSION := 0.1.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
 LIBDIR  ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec
 ARCH    ?= $(shell uname -m)
 CLANG   ?= clang
 OBJCOPY ?= objcopy
@@ -39,16 +40,25 @@ GEN := $(BUILD)/gen/encode/profile.pb-c.c $(BUILD)/gen/encode/perfetto.pb-c.c
 LIBIBERTY := $(BUILD)/obj/gen/libiberty.a
 OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
 LIB := $(BUILD)/libpprofagent.so
+# A program of its own, with libc and libdw as any program has them.
+SYMBOLIZER := $(BUILD)/pprofagent-symbolize
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all help clean install uninstall dist format lint docs
 
-all: $(LIB) ## build the library (default)
+all: $(LIB) $(SYMBOLIZER) ## build the library and its symbolizer (default)
 
 $(LIB): $(OBJ) $(BUILD)/gen/exports.map
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(OWN_LDFLAGS) $(LDFLAGS) -o $@ $(OBJ) $(OWN_LIBS)
+
+$(SYMBOLIZER): $(wildcard encode/symbolizer/*.[ch])
+	$(call say,CC,$@)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -O2 -g -I. -D_GNU_SOURCE $(CPPFLAGS) -Wall -Wextra -Wmissing-prototypes -Wstrict-prototypes -Wshadow \
+		-Wundef -Wvla -Wno-unused-parameter $(WERROR) -fPIE -pie -fstack-protector-strong -Wl,-z,relro,-z,now \
+		$(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -ldw -lelf
 
 $(BUILD)/obj/%.o: %.c | $(GEN)
 	$(call say,CC,$<)
@@ -90,11 +100,12 @@ $(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports
 
 -include tests/tests.mk
 
-install: all ## install the library (PREFIX, DESTDIR, LIBDIR)
+install: all ## install the library and its symbolizer (PREFIX, DESTDIR, LIBDIR, LIBEXECDIR)
 	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofagent.so
+	install -D -m 755 $(SYMBOLIZER) $(DESTDIR)$(LIBEXECDIR)/pprofagent-symbolize
 
 uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofagent.so
+	rm -f $(DESTDIR)$(LIBDIR)/libpprofagent.so $(DESTDIR)$(LIBEXECDIR)/pprofagent-symbolize
 
 docs: ## write the documents that are made from tables
 	$(Q)BUILD=$(BUILD) scripts/gen-docs .
@@ -140,6 +151,6 @@ clean: ## remove $(BUILD)
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST) | sort
-	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR DESTDIR ARCH WERROR V=1"
+	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS BUILD PREFIX LIBDIR LIBEXECDIR DESTDIR ARCH WERROR V=1"
 
 -include $(patsubst %.o,%.d,$(filter %.o,$(OBJ)))

@@ -35,6 +35,7 @@
 #include "agent/profiles.h"
 #include "agent/target.h"
 #include "agent/turn.h"
+#include "encode/helper.h"
 #include "hooks/real.h"
 
 enum {
@@ -258,6 +259,7 @@ static void agent_loop(void)
 		if (cpu_needs_tending() || threads_watch())
 			tend_at_ns = tend_at_ns == UINT64_MAX ? now + TEND_NS : tend_at_ns;
 		until = earlier(until, tend_at_ns);
+		until = earlier(until, helper_tend(now));
 		if (self.server)
 			server_turn(self.server, until);
 		else
@@ -364,6 +366,7 @@ void listen_before_main(void)
 		give_up();
 		return;
 	}
+	helper_begin();
 	err = open_server(options->addr, &self.server);
 	if (err == -EADDRINUSE)
 		log_line(LOG_INFO, "%s is taken: not listening (PPROF_ADDR=127.0.0.1:6060-6159 takes the "

@@ -23,6 +23,7 @@
 #include "agent/listen.h"
 #include "agent/options.h"
 #include "agent/serve.h"
+#include "encode/helper.h"
 #include "encode/symbols.h"
 
 static const char *const text_type = "text/plain; charset=utf-8";
@@ -147,7 +148,7 @@ static void prometheus(struct sink *to)
 
 static void plain_text(struct sink *to)
 {
-	char where[512];
+	char where[512], symbolizer[320];
 	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
 
 	listen_describe(where, sizeof(where));
@@ -161,7 +162,8 @@ static void plain_text(struct sink *to)
 		 threads_records(), stacks_count());
 	fmt_sink(to, "sampling_signal=%d\ncpu_period_ns=%lu\nmodule_generation=%u\n",
 		 atomic_load(&signals_held), cpu_period_ns(), modules_generation());
-	fmt_sink(to, "libunwind=%s\n", unwind_remote_status());
+	helper_describe(symbolizer, sizeof(symbolizer));
+	fmt_sink(to, "libunwind=%s\nsymbolizer=%s\n", unwind_remote_status(), symbolizer);
 	fmt_sink(to, "threads_blocking_the_signal=%u\nthreads_refused_a_timer=%u\n",
 		 cpu_threads_blocked(), cpu_threads_refused());
 	sink_text(to, "\n# counters\n");

@@ -14,6 +14,7 @@
 #include "agent/serve.h"
 #include "agent/serve_trace.h"
 #include "agent/wall.h"
+#include "encode/lines.h"
 #include "encode/symbols.h"
 
 #define PREFIX "/debug/pprof"
@@ -327,5 +328,6 @@ void profiles_route(struct exchange *x)
 void profiles_child(void)
 {
 	symbols_child();
+	lines_child();
 	serve_child_process();
 }

@@ -133,11 +133,20 @@ static void refuse(struct exchange *x)
 	drop_answer(x);
 }
 
+enum job_state serve_wait(struct exchange *x, int fd)
+{
+	x->wake_fd = fd;
+	x->wake_events = fd >= 0 ? POLLIN : 0;
+	return JOB_WAIT;
+}
+
 static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 {
 	struct answer *a = x->state;
 	int more = a->pprof ? pprof_step(a->pprof, SLICE_NS) : text_step(a->text, SLICE_NS);
 
+	if (more == 2)
+		return serve_wait(x, pprof_wait(a->pprof, &x->wake_ns));
 	if (more > 0)
 		return JOB_AGAIN;
 	return more < 0 ? serve_no_memory(x) : JOB_DONE;
@@ -153,7 +162,7 @@ bool serve_wants_labels(const struct request *request)
 	return request_query_int(request, "labels", &labels) == 1 ? labels != 0 : options->labels != 0;
 }
 
-static enum symbolize symbolize_of(const struct exchange *x)
+enum symbolize serve_symbolize(const struct exchange *x)
 {
 	char word[16];
 
@@ -162,6 +171,8 @@ static enum symbolize symbolize_of(const struct exchange *x)
 			return SYMBOLIZE_NONE;
 		if (!strcmp(word, "names"))
 			return SYMBOLIZE_NAMES;
+		if (!strcmp(word, "lines"))
+			return SYMBOLIZE_LINES;
 	}
 	return (enum symbolize)options->symbolize;
 }
@@ -181,7 +192,7 @@ static enum job_state begin_pprof(struct exchange *x)
 		labels_refresh();
 		a->facts.tag_tid = labels_tid;
 	}
-	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, symbolize_of(x),
+	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, serve_symbolize(x),
 			       a->labels ? labels_name : NULL);
 	if (!a->pprof)
 		return serve_no_memory(x);

@@ -12,6 +12,7 @@
 
 #include "agent/base/attr.h"
 #include "agent/http/server.h"
+#include "encode/desc.h"
 
 struct exchange;
 struct profile;
@@ -37,6 +38,10 @@ bool serve_parameters(struct exchange *exchange, int64_t *out_seconds, int64_t *
 enum job_state serve_no_memory(struct exchange *exchange);
 /* ?labels=1, or PPROF_LABELS=1: samples carry their thread's name and number. */
 bool serve_wants_labels(const struct request *request);
+/* ?symbolize=, or PPROF_SYMBOLIZE. */
+enum symbolize serve_symbolize(const struct exchange *exchange);
+/* What a step returns that waits for a descriptor (-1: none) and until exchange->wake_ns. */
+enum job_state serve_wait(struct exchange *exchange, int fd);
 /* 501 and a sentence. */
 void serve_missing(const struct profile *profile, struct exchange *exchange);
 

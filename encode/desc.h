@@ -32,6 +32,6 @@ struct profile_facts {
 	const char *const *comments; /* NULL-terminated list or NULL; none begins with '#' */
 };
 
-enum symbolize { SYMBOLIZE_NONE, SYMBOLIZE_NAMES };
+enum symbolize { SYMBOLIZE_NONE, SYMBOLIZE_NAMES, SYMBOLIZE_LINES };
 
 #endif

@@ -51,6 +51,7 @@ struct elf {
 	/* From here on: files with section headers only (dynsym: mapped images, too). */
 	struct elf_symbols symtab, dynsym;
 	struct elf_range debuglink, debugdata; /* by offset; size 0: none */
+	bool debug_info;		    /* has DWARF of its own */
 	struct elf_range *plts, *relas;
 	size_t n_plts, n_relas;
 	uint8_t *executable; /* by section number */

@@ -79,6 +79,8 @@ static void take_section(struct elf *elf, const struct sections *s, size_t i)
 			elf->debuglink = range;
 		else if (strcmp(name, ".gnu_debugdata") == 0)
 			elf->debugdata = range;
+		else if (strcmp(name, ".debug_info") == 0 || strcmp(name, ".zdebug_info") == 0)
+			elf->debug_info = true;
 		break;
 	default:
 		break;

@@ -11,7 +11,7 @@
 #include "encode/symtab.h"
 
 enum source { SOURCE_DEBUG, SOURCE_SYMTAB, SOURCE_DYNSYM, SOURCES };
-enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096 };
+enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096, STRIKES_MAX = 2 };
 
 struct image {
 	struct image *next;
@@ -23,6 +23,7 @@ struct image {
 	bool is_mapped;		 /* mapped is valid; such an image is not kept */
 	bool keep;
 	bool loaded;   /* debug and table are set */
+	uint8_t strikes; /* times that the symbolizer died over it */
 	char *strings; /* copy of the mapped image's strings: it may be unmapped meanwhile */
 	struct symtab table;
 	struct elf_symbols sources[SOURCES];
@@ -422,6 +423,40 @@ bool image_find(struct image *image, uint64_t vaddr, char *buf, size_t size,
 		return false;
 	*out_name = (struct image_name){ start, false };
 	return true;
+}
+
+bool image_source(struct image *image, struct image_source *out)
+{
+	const struct image_file *own = &image->own, *debug = &image->debug;
+	const struct image_file *file;
+
+	if (!image->loaded)
+		load_table(image);
+	file = own->known ? own : debug;
+	if (!file->known || image->strikes >= STRIKES_MAX)
+		return false;
+	*out = (struct image_source){
+		.path = file->path,
+		.other = "",
+		.debug = "",
+		.dev = file->dev,
+		.inode = file->inode,
+		.size = file->size,
+		.mtime_s = (uint64_t)file->mtime.tv_sec,
+		.mtime_ns = (uint64_t)file->mtime.tv_nsec,
+	};
+	if (own->known) {
+		out->other = image->path;
+		out->debug = debug->known && debug->elf.debug_info ? debug->path : "";
+	}
+	out->lines = own->elf.debug_info || (debug->known && debug->elf.debug_info);
+	out->names = own->known && own->elf.debugdata.size && !own->elf.symtab.n && !debug->known;
+	return out->lines || out->names;
+}
+
+bool image_strike(struct image *image)
+{
+	return ++image->strikes >= STRIKES_MAX;
 }
 
 void images_sleep(void)

@@ -53,6 +53,20 @@ struct image_name {
 bool image_find(struct image *image, uint64_t vaddr, char *buf, size_t size,
 		struct image_name *out_name);
 
+/* What pprofagent-symbolize can say about an image, and from which files. */
+struct image_source {
+	const char *path, *other, *debug; /* see encode/symbolizer/main.c; "": none */
+	uint64_t dev, inode, size, mtime_s, mtime_ns; /* what path and other must be */
+	bool lines;			  /* has debug information */
+	bool names;			  /* has function names that only .gnu_debugdata knows */
+};
+
+/* false: nothing. The texts live as long as the image. */
+bool image_source(struct image *image, struct image_source *out);
+
+/* The symbolizer died over this image: true when it shall not be asked again. */
+bool image_strike(struct image *image);
+
 /* Closes the files that names were read from: no descriptor is kept between answers. */
 void images_sleep(void);
 

@@ -89,15 +89,17 @@ uint32_t locations_id(struct locations *l, uint64_t address, uint32_t gone, uint
 	return slot->id;
 }
 
-static uint32_t *function_slot(const struct locations *l, uint32_t *slots, size_t n, uint32_t name,
-			       uint32_t linkage)
+static uint32_t *function_slot(const struct locations *l, uint32_t *slots, size_t n,
+			       const struct function *want)
 {
-	size_t i = grow_hash((uint64_t)name << 32 | linkage) & (n - 1);
+	uint64_t names = (uint64_t)want->name << 32 | want->linkage;
+	size_t i = grow_hash(names + ((uint64_t)want->file << 16)) & (n - 1);
 
 	for (; slots[i]; i = (i + 1) & (n - 1)) {
 		const struct function *have = &l->functions[slots[i] - 1];
 
-		if (have->name == name && have->linkage == linkage)
+		if (have->name == want->name && have->linkage == want->linkage &&
+		    have->file == want->file)
 			break;
 	}
 	return &slots[i];
@@ -111,17 +113,16 @@ static bool function_slots_double(struct locations *l)
 	if (!slots)
 		return false;
 	for (size_t i = 0; i < l->n_functions; i++)
-		*function_slot(l, slots, n, l->functions[i].name, l->functions[i].linkage) =
-			(uint32_t)i + 1;
+		*function_slot(l, slots, n, &l->functions[i]) = (uint32_t)i + 1;
 	mem_free(l->function_slots);
 	l->function_slots = slots;
 	l->n_function_slots = n;
 	return true;
 }
 
-uint32_t locations_function(struct locations *l, uint32_t name, uint32_t linkage)
+uint32_t locations_function(struct locations *l, const struct function *function)
 {
-	uint32_t *slot = function_slot(l, l->function_slots, l->n_function_slots, name, linkage);
+	uint32_t *slot = function_slot(l, l->function_slots, l->n_function_slots, function);
 
 	if (*slot)
 		return *slot;
@@ -130,9 +131,9 @@ uint32_t locations_function(struct locations *l, uint32_t name, uint32_t linkage
 	if (l->n_functions * 2 >= l->n_function_slots) {
 		if (!function_slots_double(l))
 			return 0;
-		slot = function_slot(l, l->function_slots, l->n_function_slots, name, linkage);
+		slot = function_slot(l, l->function_slots, l->n_function_slots, function);
 	}
-	l->functions[l->n_functions++] = (struct function){ name, linkage };
+	l->functions[l->n_functions++] = *function;
 	*slot = (uint32_t)l->n_functions;
 	return *slot;
 }

@@ -11,11 +11,14 @@ struct location {
 	uint64_t address;
 	uint32_t generation; /* of a stack that has it; any will do (see gone) */
 	int32_t mapping;     /* index of symbols_mapping(), -1: none; set when it is looked up */
-	uint32_t function;   /* id, 0: none */
+	uint32_t function;   /* for the owner's use */
+	uint32_t name, linkage; /* text numbers; 0: none */
+	bool unnamed;	     /* the name is a placeholder */
 };
 
 struct function {
-	uint32_t name, linkage; /* text numbers */
+	uint32_t name, linkage, file; /* text numbers */
+	uint32_t start;		      /* first line in the file, 0: unknown */
 };
 
 struct location_slot;
@@ -45,7 +48,7 @@ uint32_t locations_id(struct locations *locations, uint64_t address, uint32_t go
 /* Starts fetching what locations_id will look at. */
 void locations_prefetch(const struct locations *locations, uint64_t address);
 
-/* The id of a function; new ones get the next number. 0 when out of memory. */
-uint32_t locations_function(struct locations *locations, uint32_t name, uint32_t linkage);
+/* The id of a function, known by its names and file; new ones get the next number. 0 when out of memory. */
+uint32_t locations_function(struct locations *locations, const struct function *function);
 
 #endif

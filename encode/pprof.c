@@ -4,7 +4,7 @@
  * messages, each packed from a struct in the writer into one buffer: no tree, no allocation by
  * protobuf-c. In this order:
  *
- *	sample types | samples | mappings | functions and locations | texts | times, period, comments
+ *	sample types | samples | mappings | functions and locations | times, period, comments | texts
  *
  * Samples come first because they only need the numbers of their locations, which are given out as
  * addresses turn up; then every distinct address is looked up once. Mappings must be numbered
@@ -22,72 +22,25 @@
 #include "agent/collect/frames.h"
 #include "agent/collect/snapshot.h"
 #include "agent/collect/stacks.h"
-#include "encode/buffered.h"
 #include "encode/gzip.h"
-#include "encode/locations.h"
-#include "encode/profile.pb-c.h"
-#include "encode/strtab.h"
-#include "encode/symbols.h"
+#include "encode/pprof_writer.h"
 
-typedef Perftools__Profiles__Profile profile_msg;
 typedef Perftools__Profiles__Label label_msg;
 
-enum phase {
-	PHASE_TYPES,
-	PHASE_SAMPLES,
-	PHASE_SYMBOLS,
-	PHASE_MAPPINGS,
-	PHASE_LOCATIONS,
-	PHASE_TEXTS,
-	PHASE_REST,
-	PHASE_DONE
-};
-
-enum { LABELS_MAX = 3, PER_CLOCK = 64, PREFETCH = 8 };
-
-/* protobuf-c appends byte by byte. */
-struct out {
-	ProtobufCBuffer base;
-	struct buffered buffered;
-};
-
-struct pprof_writer {
-	const struct profile_desc *desc;
-	const struct profile_facts *facts;
-	const struct snapshot *snapshot;
-	enum symbolize symbolize;
-	const char *(*tag_name)(uint32_t tag, char *buf, size_t size);
-
-	struct gzip *gzip;
-	struct symbols *symbols;
-	struct strtab texts;
-	struct locations locations;
-	uint32_t *mapping_ids; /* by index of symbols_mapping(); 0: not used */
-	uint32_t mappings;     /* ids given out */
-
-	enum phase phase;
-	size_t at; /* progress inside the phase */
-	int err;   /* the first failure; every later step returns it */
-	size_t n_types;
-	long key_bytes, key_thread, key_tid; /* text numbers */
-	uint64_t *ids;		    /* location ids of the sample at hand */
-	size_t ids_room;
-	struct out out;
-};
+enum { LABELS_MAX = 3, PREFETCH = 8 };
 
 static void out_append(ProtobufCBuffer *base, size_t len, const uint8_t *data)
 {
 	buffered_write(&CONTAINER_OF(base, struct out, base)->buffered, data, len);
 }
 
-static int put(struct pprof_writer *w, const profile_msg *message)
+int pprof_put(struct pprof_writer *w, const profile_msg *message)
 {
 	perftools__profiles__profile__pack_to_buffer(message, &w->out.base);
 	return w->out.buffered.err;
 }
 
-/* The number of a text, for a message field; a failure is kept in w->err. */
-static int64_t text(struct pprof_writer *w, const char *s)
+int64_t pprof_text(struct pprof_writer *w, const char *s)
 {
 	long number = s ? strtab_add(&w->texts, s) : 0;
 
@@ -106,11 +59,11 @@ static int put_types(struct pprof_writer *w)
 		profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
 		int err;
 
-		type.type = text(w, w->desc->types[i].type);
-		type.unit = text(w, w->desc->types[i].unit);
+		type.type = pprof_text(w, w->desc->types[i].type);
+		type.unit = pprof_text(w, w->desc->types[i].unit);
 		message.n_sample_type = 1;
 		message.sample_type = list;
-		err = put(w, &message);
+		err = pprof_put(w, &message);
 		if (err)
 			return err;
 	}
@@ -166,17 +119,17 @@ static size_t sample_labels(struct pprof_writer *w, const struct sample *sample,
 	name = w->tag_name ? w->tag_name(sample->tag, buf, sizeof(buf)) : NULL;
 	if (name && *name) {
 		if (!w->key_thread)
-			w->key_thread = text(w, "thread");
+			w->key_thread = pprof_text(w, "thread");
 		labels[n].key = w->key_thread;
-		labels[n++].str = text(w, name);
+		labels[n++].str = pprof_text(w, name);
 	}
 	tid = w->tag_name && w->facts->tag_tid ? w->facts->tag_tid(sample->tag) : 0;
 	if (tid) {
 		if (!w->key_tid)
-			w->key_tid = text(w, "tid");
+			w->key_tid = pprof_text(w, "tid");
 		fmt_buf(buf, sizeof(buf), "%d", tid);
 		labels[n].key = w->key_tid;
-		labels[n++].str = text(w, buf);
+		labels[n++].str = pprof_text(w, buf);
 	}
 	return n;
 }
@@ -202,12 +155,12 @@ static int put_sample(struct pprof_writer *w, const struct sample *sample)
 	row.label = label_list;
 	message.n_sample = 1;
 	message.sample = rows;
-	return w->err ? w->err : put(w, &message);
+	return w->err ? w->err : pprof_put(w, &message);
 }
 
 static int step_samples(struct pprof_writer *w)
 {
-	size_t end = w->at + PER_CLOCK;
+	size_t end = w->at + PPROF_PER_CLOCK;
 	int err = 0;
 
 	if (end > w->snapshot->n)
@@ -221,162 +174,28 @@ static int step_samples(struct pprof_writer *w)
 	return err;
 }
 
-/* Looks one location up: sets its mapping and its function. */
-static int name_location(struct pprof_writer *w, struct location *location)
+static int put_comment(struct pprof_writer *w, const char *comment)
 {
-	const char *mark = location->address < FRAME_MARKS ?
-				   frame_mark_name((uintptr_t)location->address) : NULL;
-	struct symbol symbol = { .mapping = -1, .name = mark, .linkage = mark };
-	int64_t name, linkage;
+	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
+	int64_t number = pprof_text(w, comment);
 
-	if (!mark && w->symbolize == SYMBOLIZE_NONE) {
-		location->mapping = (int32_t)symbols_mapping_at(w->symbols, location->address,
-								location->generation);
-		if (location->mapping >= 0)
-			return 0; /* what is in no file nobody else can name */
-	}
-	if (!mark && !symbols_find(w->symbols, location->address, location->generation, &symbol))
-		return -ENOMEM;
-	location->mapping = (int32_t)symbol.mapping;
-	name = text(w, symbol.name);
-	linkage = text(w, symbol.linkage);
-	if (w->err)
+	if (!number)
 		return w->err;
-	location->function = locations_function(&w->locations, (uint32_t)name, (uint32_t)linkage);
-	return location->function ? 0 : -ENOMEM;
-}
-
-/* One location at a time: a name may need a whole file's symbols to be read. */
-static int step_symbols(struct pprof_writer *w)
-{
-	size_t n = symbols_mappings(w->symbols);
-	int err = 0;
-
-	if (w->at < w->locations.n)
-		err = name_location(w, &w->locations.list[w->at++]);
-	if (err || w->at < w->locations.n)
-		return err;
-	w->mapping_ids = mem_zalloc((n + 1) * sizeof(*w->mapping_ids));
-	if (!w->mapping_ids)
-		return -ENOMEM;
-	for (size_t i = 0; i < w->locations.n; i++)
-		if (w->locations.list[i].mapping >= 0)
-			w->mapping_ids[w->locations.list[i].mapping] = 1;
-	w->phase = PHASE_MAPPINGS;
-	w->at = 0;
-	return 0;
-}
-
-static int put_mapping(struct pprof_writer *w, const struct mapping *mapping, uint32_t id)
-{
-	Perftools__Profiles__Mapping row = PERFTOOLS__PROFILES__MAPPING__INIT;
-	Perftools__Profiles__Mapping *rows[] = { &row };
-	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
-
-	row.id = id;
-	row.memory_start = mapping->start;
-	row.memory_limit = mapping->limit;
-	row.file_offset = mapping->offset;
-	row.filename = text(w, mapping->path);
-	row.build_id = text(w, mapping->build_id);
-	/* Without it, the go tool would replace our names by what it makes of the file. */
-	row.has_functions = w->symbolize != SYMBOLIZE_NONE;
-	message.n_mapping = 1;
-	message.mapping = rows;
-	return w->err ? w->err : put(w, &message);
-}
-
-static int step_mappings(struct pprof_writer *w)
-{
-	size_t n = symbols_mappings(w->symbols);
-	int err = 0;
-
-	for (size_t i = 0; !err && i < n; i++) {
-		if (i > 0 && !w->mapping_ids[i])
-			continue;
-		w->mapping_ids[i] = ++w->mappings;
-		err = put_mapping(w, symbols_mapping(w->symbols, i), w->mappings);
-	}
-	w->phase = PHASE_LOCATIONS;
-	return err;
-}
-
-static int put_function(struct pprof_writer *w, uint32_t id)
-{
-	const struct function *function = &w->locations.functions[id - 1];
-	Perftools__Profiles__Function row = PERFTOOLS__PROFILES__FUNCTION__INIT;
-	Perftools__Profiles__Function *rows[] = { &row };
-	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
-
-	row.id = id;
-	row.name = function->name;
-	row.system_name = function->linkage;
-	message.n_function = 1;
-	message.function = rows;
-	return put(w, &message);
-}
-
-static int put_location(struct pprof_writer *w, const struct location *location, uint32_t id)
-{
-	Perftools__Profiles__Line line = PERFTOOLS__PROFILES__LINE__INIT;
-	Perftools__Profiles__Line *lines[] = { &line };
-	Perftools__Profiles__Location row = PERFTOOLS__PROFILES__LOCATION__INIT;
-	Perftools__Profiles__Location *rows[] = { &row };
-	profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
-
-	row.id = id;
-	row.address = location->address;
-	if (location->mapping >= 0)
-		row.mapping_id = w->mapping_ids[location->mapping];
-	if (location->function) {
-		line.function_id = location->function;
-		row.n_line = 1;
-		row.line = lines;
-	}
-	message.n_location = 1;
-	message.location = rows;
-	return put(w, &message);
-}
-
-/* Functions were numbered in the order of the locations that first needed them. */
-static int step_locations(struct pprof_writer *w)
-{
-	size_t end = w->at + PER_CLOCK;
-	int err = 0;
-
-	if (end > w->locations.n)
-		end = w->locations.n;
-	for (; !err && w->at < end; w->at++) {
-		const struct location *location = &w->locations.list[w->at];
-
-		if (location->function > w->locations.functions_put)
-			err = put_function(w, ++w->locations.functions_put);
-		if (!err)
-			err = put_location(w, location, (uint32_t)w->at + 1);
-	}
-	if (w->at == w->locations.n) {
-		w->phase = PHASE_REST;
-		w->at = 0;
-	}
-	return err;
+	message.n_comment = 1;
+	message.comment = &number;
+	return pprof_put(w, &message);
 }
 
 static int put_comments(struct pprof_writer *w)
 {
-	for (const char *const *c = w->facts->comments; c && *c; c++) {
-		profile_msg message = PERFTOOLS__PROFILES__PROFILE__INIT;
-		int64_t number = text(w, *c);
-		int err;
+	char complaint[512];
+	int err = 0;
 
-		if (!number)
-			continue;
-		message.n_comment = 1;
-		message.comment = &number;
-		err = put(w, &message);
-		if (err)
-			return err;
-	}
-	return w->err;
+	for (const char *const *c = w->facts->comments; !err && c && *c; c++)
+		err = put_comment(w, *c);
+	if (!err && w->lines && lines_complaint(w->lines, complaint, sizeof(complaint)))
+		err = put_comment(w, complaint);
+	return err ? err : w->err;
 }
 
 /* What may occur once only. */
@@ -388,20 +207,20 @@ static int put_rest(struct pprof_writer *w)
 
 	if (err)
 		return err;
-	type.type = text(w, w->desc->period_type.type);
-	type.unit = text(w, w->desc->period_type.unit);
+	type.type = pprof_text(w, w->desc->period_type.type);
+	type.unit = pprof_text(w, w->desc->period_type.unit);
 	message.period_type = &type;
 	message.period = w->facts->period;
 	message.time_nanos = (int64_t)w->facts->time_ns;
 	message.duration_nanos = (int64_t)w->facts->duration_ns;
-	message.default_sample_type = text(w, w->desc->default_type);
+	message.default_sample_type = pprof_text(w, w->desc->default_type);
 	w->phase = PHASE_TEXTS;
-	return w->err ? w->err : put(w, &message);
+	return w->err ? w->err : pprof_put(w, &message);
 }
 
 static int step_texts(struct pprof_writer *w)
 {
-	size_t end = w->at + PER_CLOCK;
+	size_t end = w->at + PPROF_PER_CLOCK;
 	int err = 0;
 
 	if (end > w->texts.n)
@@ -412,7 +231,7 @@ static int step_texts(struct pprof_writer *w)
 
 		message.n_string_table = 1;
 		message.string_table = &one;
-		err = put(w, &message);
+		err = pprof_put(w, &message);
 	}
 	if (err || w->at < w->texts.n)
 		return err;
@@ -421,7 +240,8 @@ static int step_texts(struct pprof_writer *w)
 	return err ? err : gzip_end(w->gzip);
 }
 
-static int one_step(struct pprof_writer *w)
+/* 0, -errno, or 1: wait. */
+static int one_step(struct pprof_writer *w, uint64_t budget_ns)
 {
 	switch (w->phase) {
 	case PHASE_TYPES:
@@ -429,11 +249,13 @@ static int one_step(struct pprof_writer *w)
 	case PHASE_SAMPLES:
 		return step_samples(w);
 	case PHASE_SYMBOLS:
-		return step_symbols(w);
+		return pprof_step_symbols(w);
+	case PHASE_LINES:
+		return pprof_step_lines(w, budget_ns);
 	case PHASE_MAPPINGS:
-		return step_mappings(w);
+		return pprof_step_mappings(w);
 	case PHASE_LOCATIONS:
-		return step_locations(w);
+		return pprof_step_locations(w);
 	case PHASE_REST:
 		return put_rest(w);
 	case PHASE_TEXTS:
@@ -472,7 +294,7 @@ struct pprof_writer *pprof_begin(struct sink *sink, const struct profile_desc *d
 	w->out.base.append = out_append;
 	buffered_init(&w->out.buffered, gzip_sink(w->gzip));
 	w->err = snapshot->incomplete ? -ENOMEM : 0;
-	w->key_bytes = text(w, "bytes");
+	w->key_bytes = pprof_text(w, "bytes");
 	return w;
 }
 
@@ -481,7 +303,11 @@ int pprof_step(struct pprof_writer *w, uint64_t budget_ns)
 	uint64_t start = sys_clock_ns(CLOCK_MONOTONIC);
 
 	while (!w->err && w->phase != PHASE_DONE) {
-		w->err = one_step(w);
+		int more = one_step(w, budget_ns);
+
+		if (more > 0)
+			return 2;
+		w->err = more;
 		if (sys_clock_ns(CLOCK_MONOTONIC) - start >= budget_ns)
 			break;
 	}
@@ -493,10 +319,17 @@ void pprof_drop(struct pprof_writer *w)
 	if (!w)
 		return;
 	gzip_drop(w->gzip);
+	lines_drop(w->lines);
 	symbols_close(w->symbols);
 	strtab_free(&w->texts);
 	locations_free(&w->locations);
 	mem_free(w->mapping_ids);
+	mem_free(w->mapping_has);
 	mem_free(w->ids);
 	mem_free(w);
+}
+
+int pprof_wait(const struct pprof_writer *w, uint64_t *out_wake_ns)
+{
+	return lines_wait(w->lines, out_wake_ns);
 }

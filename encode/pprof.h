@@ -26,8 +26,11 @@ struct pprof_writer *pprof_begin(struct sink *sink, const struct profile_desc *d
 				 enum symbolize symbolize,
 				 const char *(*tag_name)(uint32_t tag, char *buf, size_t size));
 
-/* Works for about budget_ns. 1: more to do; 0: all written; -errno. */
+/* Works for about budget_ns. 1: more to do; 2: call again when pprof_wait() says; 0: all written; -errno. */
 int pprof_step(struct pprof_writer *writer, uint64_t budget_ns);
+
+/* A descriptor to be read (-1: none), and a time (CLOCK_MONOTONIC). */
+int pprof_wait(const struct pprof_writer *writer, uint64_t *out_wake_ns);
 
 void pprof_drop(struct pprof_writer *writer);
 

@@ -329,6 +329,17 @@ const struct mapping *symbols_mapping(const struct symbols *s, size_t i)
 	return &s->places[i].mapping;
 }
 
+struct image *symbols_image_at(struct symbols *s, uint64_t address, uint32_t generation,
+			       uint64_t *out_vaddr)
+{
+	long index = address < FRAME_MARKS ? -1 : symbols_mapping_at(s, address, generation);
+	struct place *place = index >= 0 ? &s->places[index] : NULL;
+	struct image *image = place && (place->map || place->gone) ? place_image(s, place) : NULL;
+
+	return image && image_vaddr(image, address - place->mapping.start + place->mapping.offset,
+				    out_vaddr) ? image : NULL;
+}
+
 static struct named *slot_of(struct named *slots, size_t n, const struct named *key)
 {
 	size_t i = grow_hash(key->start + ((uint64_t)key->place << 50) +
@@ -388,7 +399,13 @@ static bool give(struct symbols *s, long place, enum kind kind, uint64_t start, 
 		*slot = named;
 		s->n_named++;
 	}
-	*out = (struct symbol){ place, slot->name, slot->linkage, kind == KIND_LUMP ? 0 : start };
+	*out = (struct symbol){
+		.mapping = place,
+		.name = slot->name,
+		.linkage = slot->linkage,
+		.start = kind == KIND_LUMP ? 0 : start,
+		.unnamed = place >= 0 && (kind == KIND_LUMP || kind == KIND_FDE),
+	};
 	return true;
 }
 
@@ -467,7 +484,7 @@ bool symbols_find(struct symbols *s, uint64_t address, uint32_t generation, stru
 	long place;
 
 	if (mark) {
-		*out = (struct symbol){ -1, mark, mark, 0 };
+		*out = (struct symbol){ .mapping = -1, .name = mark, .linkage = mark };
 		return true;
 	}
 	place = symbols_mapping_at(s, address, generation);

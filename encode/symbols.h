@@ -35,6 +35,7 @@ struct symbol {
 	const char *name;    /* demangled and simplified; never empty; lives until symbols_close */
 	const char *linkage; /* mangled name, or equal to name */
 	uint64_t start;	     /* run-time address of the function's first byte, 0 unknown */
+	bool unnamed;	     /* the name is a placeholder for code of a file */
 };
 
 /* The function of an address that was recorded in this module generation. Always fills *out: an
@@ -45,6 +46,11 @@ bool symbols_find(struct symbols *symbols, uint64_t address, uint32_t generation
 
 /* The mapping alone, without reading a symbol table: its index, or -1. */
 long symbols_mapping_at(const struct symbols *symbols, uint64_t address, uint32_t generation);
+
+struct image;
+/* The image that an address lies in, and the address there; NULL: in none. */
+struct image *symbols_image_at(struct symbols *symbols, uint64_t address, uint32_t generation,
+			       uint64_t *out_vaddr);
 
 /* 0 for an address whose code is still mapped, else a number that tells its unloaded module from
  * all others. Costs nothing while no module was unloaded. */

@@ -253,6 +253,16 @@ static inline long sys_process_vm_readv(int pid, const struct iovec *local, unsi
 	return SYS6(SYS_process_vm_readv, pid, local, n_local, remote, n_remote, 0);
 }
 
+/* Children. */
+static inline long sys_wait4(int pid, int *out_status, int options)
+{
+	return SYS4(SYS_wait4, pid, out_status, options, NULL);
+}
+static inline long sys_execve(const char *path, char *const *argv, char *const *envp)
+{
+	return SYS3(SYS_execve, path, argv, envp);
+}
+
 /* Kernel timers. `id` is the kernel's, not glibc's timer_t. */
 static inline long sys_timer_create(clockid_t clock, struct sigevent *event, int *out_id)
 {

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Design: one request at a time is on the pipe, the head of a queue. Questions go out as the pipe takes
+ * them and answers come in their order, so when the process dies, the file of the first question without
+ * an answer is to blame: after its second death a file is not asked about any more. Nothing that
+ * comes back is believed beyond being text and numbers of this request.
+ */
+#include "encode/lines.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/base/fmt.h"
+#include "agent/base/mem.h"
+#include "agent/base/stats.h"
+#include "agent/base/sys.h"
+#include "agent/collect/frames.h"
+#include "encode/demangle.h"
+#include "encode/grow.h"
+#include "encode/helper.h"
+#include "encode/image.h"
+#include "encode/lines_reply.h"
+#include "encode/pool.h"
+
+enum {
+	OUTPUT = 16 << 10,
+	QUESTION_MAX = 3 * 4096 + 256, /* a file's names */
+	PIPE_ATOM = 4096, /* PIPE_BUF */
+	PER_CLOCK = 64,
+	WAKE_NS = 5000000,
+	RESTARTS_MAX = 4,
+};
+#define DEADLINE_NS 2000000000u
+
+enum phase { PHASE_GATHER, PHASE_ASK, PHASE_DONE };
+
+/* A file of this answer, by number. */
+struct file {
+	struct image *image;
+	bool asked; /* is of use at all */
+	bool told;  /* to the process at hand */
+};
+
+struct lines {
+	struct lines *next; /* in the queue */
+	struct symbols *symbols;
+	struct locations *locations, own;
+	enum phase phase;
+	uint64_t deadline_ns, seq;
+	size_t at; /* next to gather; then: next to ask */
+	struct question *questions; /* by index of the location */
+	struct file *files;
+	size_t n_files, files_room;
+	size_t n_questions, n_answered;
+	bool queued, ended_sent, failed, late;
+	unsigned restarts;
+	char output[OUTPUT];
+	size_t out_at, out_end;
+	struct lines_results results;
+	struct demangle_text text;
+};
+
+static struct {
+	struct lines *queue;
+	uint64_t seq;
+} self;
+
+struct lines *lines_new(struct symbols *symbols, struct locations *locations)
+{
+	struct lines *l = mem_zalloc(sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->symbols = symbols;
+	l->locations = locations ? locations : &l->own;
+	if (!locations && !locations_init(&l->own)) {
+		lines_drop(l);
+		return NULL;
+	}
+	return l;
+}
+
+/* Part of a question has been sent: what follows would be read as its rest. */
+static bool is_halfway(const struct lines *l)
+{
+	return l->out_at > 0 && l->output[l->out_at - 1] != '\n';
+}
+
+/* Leaves the queue; its place on the pipe goes to the next. */
+static void finish(struct lines *l)
+{
+	struct lines **link = &self.queue;
+
+	l->phase = PHASE_DONE;
+	while (*link && *link != l)
+		link = &(*link)->next;
+	if (*link)
+		*link = l->next;
+	l->queued = false;
+}
+
+void lines_drop(struct lines *l)
+{
+	if (!l)
+		return;
+	if (self.queue == l && is_halfway(l))
+		helper_stop(true);
+	finish(l);
+	locations_free(&l->own);
+	lines_results_free(&l->results);
+	demangle_free(&l->text);
+	mem_free(l->questions);
+	mem_free(l->files);
+	mem_free(l);
+}
+
+bool lines_add(struct lines *l, uint64_t address, uint32_t generation)
+{
+	return address < FRAME_MARKS ||
+	       locations_id(l->locations, address, symbols_gone_at(l->symbols, address, generation),
+			    generation) != 0;
+}
+
+long lines_index(struct lines *l, uint64_t address, uint32_t generation)
+{
+	if (address < FRAME_MARKS)
+		return -1;
+	return (long)locations_id(l->locations, address,
+				  symbols_gone_at(l->symbols, address, generation), generation) - 1;
+}
+
+/* The number of an image among the files of this answer; -1: of no use, or no memory. */
+static long file_of(struct lines *l, struct image *image)
+{
+	struct image_source source;
+
+	for (size_t i = l->n_files; i-- > 0;)
+		if (l->files[i].image == image)
+			return l->files[i].asked ? (long)i : -1;
+	if (!grow_room(&l->files, &l->files_room, l->n_files + 1, sizeof(*l->files)))
+		return -1;
+	l->files[l->n_files++] = (struct file){ .image = image, .asked = image_source(image, &source) };
+	return l->files[l->n_files - 1].asked ? (long)l->n_files - 1 : -1;
+}
+
+/* Which addresses lie in files that can say something. */
+static void gather(struct lines *l)
+{
+	size_t end = l->at + PER_CLOCK;
+
+	if (!l->questions) {
+		l->questions = mem_zalloc((l->locations->n + 1) * sizeof(*l->questions));
+		if (!l->questions) {
+			l->failed = true;
+			finish(l);
+			return;
+		}
+		l->results.questions = l->questions;
+		l->results.n = l->locations->n;
+	}
+	if (end > l->results.n)
+		end = l->results.n;
+	for (; l->at < end; l->at++) {
+		const struct location *location = &l->locations->list[l->at];
+		struct question *q = &l->questions[l->at];
+		struct image *image = symbols_image_at(l->symbols, location->address,
+						       location->generation, &q->vaddr);
+		long file = image ? file_of(l, image) : -1;
+
+		q->file = (int32_t)file;
+		q->base = location->address - q->vaddr;
+		l->n_questions += file >= 0;
+	}
+	if (l->at < l->results.n)
+		return;
+	l->at = 0;
+	if (!l->n_questions) {
+		finish(l);
+		return;
+	}
+	stat_add(STAT_LINES_ASKED, l->n_questions);
+	l->phase = PHASE_ASK;
+	l->deadline_ns = sys_clock_ns(CLOCK_MONOTONIC) + DEADLINE_NS;
+	for (struct lines **link = &self.queue;; link = &(*link)->next) {
+		if (!*link) {
+			*link = l;
+			break;
+		}
+	}
+	l->queued = true;
+}
+
+/* ---- questions ---- */
+
+/* The protocol has no way to say such a name. */
+static bool has_breaks(const char *path)
+{
+	return strchr(path, '\t') || strchr(path, '\n');
+}
+
+static void put_file(struct lines *l, uint32_t number)
+{
+	struct file *file = &l->files[number];
+	const char *prefix = "/proc/thread-self/";
+	size_t n = strlen(prefix), room = OUTPUT - l->out_end;
+	char *to = l->output + l->out_end;
+	struct image_source source;
+	size_t used;
+
+	file->told = true;
+	if (!image_source(file->image, &source) || has_breaks(source.path) || has_breaks(source.debug) ||
+	    has_breaks(source.other)) {
+		file->asked = false;
+		return;
+	}
+	used = fmt_buf(to, room, "%c %x %lx %lx %lx %lx %lx ", source.names ? 'N' : 'M', number,
+		       source.dev, source.inode, source.size, source.mtime_s, source.mtime_ns);
+	if (strncmp(source.path, prefix, n) == 0)
+		used += fmt_buf(to + used, room - used, "/proc/%d/%s", sys_getpid(), source.path + n);
+	else
+		used += fmt_buf(to + used, room - used, "%s", source.path);
+	used += fmt_buf(to + used, room - used, "\t%s\t%s\n", source.other, source.debug);
+	l->out_end += used;
+}
+
+/* Fills the buffer with whole questions. */
+static void fill(struct lines *l)
+{
+	if (l->out_at == l->out_end)
+		l->out_at = l->out_end = 0;
+	while (!l->ended_sent && OUTPUT - l->out_end > QUESTION_MAX) {
+		struct question *q = &l->questions[l->at];
+		char *to = l->output + l->out_end;
+
+		if (!l->seq) {
+			l->seq = ++self.seq;
+			l->results.seq = l->seq;
+			l->out_end += fmt_buf(to, OUTPUT - l->out_end, "R %lx\n", l->seq);
+		} else if (l->at == l->results.n) {
+			l->out_end += fmt_buf(to, OUTPUT - l->out_end, "E\n");
+			l->ended_sent = true;
+		} else if (q->file < 0 || q->answered) {
+			l->at++;
+		} else if (!l->files[q->file].told) {
+			put_file(l, (uint32_t)q->file);
+		} else if (!l->files[q->file].asked) {
+			q->file = -1;
+			l->n_questions--;
+		} else {
+			l->out_end += fmt_buf(to, OUTPUT - l->out_end, "A %lx %x %lx\n", l->at,
+					      (uint32_t)q->file, q->vaddr);
+			q->sent = true;
+			l->at++;
+		}
+	}
+}
+
+/* The process is gone. Whom to blame, and where to begin anew. */
+static void restart(struct lines *l)
+{
+	size_t i = 0;
+
+	while (i < l->results.n && !(l->questions[i].sent && !l->questions[i].answered))
+		i++;
+	if (helper_stop(true) && i < l->results.n) {
+		struct file *file = &l->files[l->questions[i].file];
+
+		if (image_strike(file->image))
+			file->asked = false;
+	}
+	for (i = 0; i < l->results.n; i++)
+		l->questions[i].sent = false;
+	for (i = 0; i < l->n_files; i++)
+		l->files[i].told = false;
+	l->seq = 0;
+	l->at = 0;
+	l->out_at = l->out_end = 0;
+	l->ended_sent = false;
+	lines_results_restart(&l->results);
+	if (++l->restarts > RESTARTS_MAX) {
+		l->failed = true;
+		finish(l);
+	}
+}
+
+/* Whole questions that a pipe takes all or none of; a single one may be longer. */
+static size_t piece(const struct lines *l)
+{
+	const char *at = l->output + l->out_at;
+	size_t left = l->out_end - l->out_at, n = left < PIPE_ATOM ? left : PIPE_ATOM;
+
+	while (n > 0 && at[n - 1] != '\n')
+		n--;
+	return n ? n : left;
+}
+
+/* One round of writing and reading. true: something moved. */
+static bool exchange(struct lines *l)
+{
+	long sent = 0, got;
+
+	fill(l);
+	if (l->out_at < l->out_end) {
+		sent = helper_send(l->output + l->out_at, piece(l));
+		if (sent > 0)
+			l->out_at += (size_t)sent;
+	}
+	got = lines_reply_take(&l->results);
+	if (sent < 0 || got < 0) {
+		restart(l);
+		return true;
+	}
+	l->n_answered = l->results.n_answered;
+	if (l->results.ended)
+		finish(l);
+	return sent > 0 || got > 0;
+}
+
+static int ask(struct lines *l, uint64_t start_ns, uint64_t budget_ns)
+{
+	for (;;) {
+		uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
+
+		if (now >= l->deadline_ns) {
+			l->late = true;
+			stat_add(STAT_LINES_LATE, l->n_questions - l->n_answered);
+			if (self.queue == l && is_halfway(l))
+				helper_stop(true);
+			finish(l);
+			return 0;
+		}
+		if (self.queue != l)
+			return 2;
+		switch (helper_start()) {
+		case HELPER_READY:
+			break;
+		case HELPER_WAIT:
+			return 2;
+		default:
+			l->failed = true;
+			finish(l);
+			return 0;
+		}
+		if (!exchange(l))
+			return 2;
+		if (l->phase == PHASE_DONE)
+			return 0;
+		if (now - start_ns >= budget_ns)
+			return 1;
+	}
+}
+
+int lines_step(struct lines *l, uint64_t budget_ns)
+{
+	uint64_t start = sys_clock_ns(CLOCK_MONOTONIC);
+
+	while (l->phase == PHASE_GATHER) {
+		gather(l);
+		if (l->phase == PHASE_GATHER && sys_clock_ns(CLOCK_MONOTONIC) - start >= budget_ns)
+			return 1;
+	}
+	return l->phase == PHASE_ASK ? ask(l, start, budget_ns) : 0;
+}
+
+int lines_wait(const struct lines *l, uint64_t *out_wake_ns)
+{
+	*out_wake_ns = sys_clock_ns(CLOCK_MONOTONIC) + WAKE_NS;
+	return self.queue == l ? helper_fd() : -1;
+}
+
+size_t lines_complaint(const struct lines *l, char *buf, size_t size)
+{
+	size_t missing = l->n_questions - l->n_answered;
+
+	if (l->failed && (!l->n_questions || !helper_why()[0]))
+		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: "
+					  "%s", l->n_questions ? "pprofagent-symbolize died again and "
+					  "again" : "PPROF_MAX_MEM is too small");
+	if (l->failed)
+		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
+					  "functions: %s", missing, l->n_questions, helper_why());
+	if (l->late && missing)
+		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
+					  "functions yet: reading debug information takes longer than 2 s; "
+					  "the next profile has them", missing, l->n_questions);
+	if (missing)
+		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
+					  "functions: pprofagent-symbolize died over their debug "
+					  "information", missing, l->n_questions);
+	return 0;
+}
+
+void lines_child(void)
+{
+	self.queue = NULL;
+	lines_reply_child();
+	helper_child();
+}
+
+/* ---- what came of it ---- */
+
+unsigned lines_count(const struct lines *l, size_t index)
+{
+	const struct question *q = index < l->results.n ? &l->questions[index] : NULL;
+
+	return !q || !q->answered ? 0 : q->n ? q->n : q->symbol ? 1 : 0;
+}
+
+/* The name of a function that only the symbolizer knows. */
+static bool put_name(struct lines *l, uint32_t number, struct line_frame *out)
+{
+	struct reply_text *text = &l->results.texts[number - 1];
+
+	if (!text->name) {
+		if (!demangle(&l->text, text->linkage))
+			return false;
+		text->name = pool_text(&l->results.pool, l->text.text, l->text.len);
+		if (!text->name)
+			return false;
+	}
+	out->name = text->name;
+	out->linkage = text->linkage;
+	return true;
+}
+
+bool lines_frame(struct lines *l, size_t index, unsigned i, const struct symbol *symbol,
+		 struct line_frame *out)
+{
+	const struct question *q = &l->questions[index];
+	const struct reply_frame *frame = i < q->n ? &l->results.frames[q->first + i] : NULL;
+	uint32_t name = frame ? frame->name : 0;
+
+	*out = (struct line_frame){ .name = symbol->name, .linkage = symbol->linkage, .file = "" };
+	if (frame) {
+		out->line = frame->line;
+		out->start = frame->start;
+		if (frame->file)
+			out->file = l->results.texts[frame->file - 1].linkage;
+	}
+	if (i + 1 < q->n) { /* inlined */
+		out->name = out->linkage = "[inlined]";
+		return !name || put_name(l, name, out);
+	}
+	if (!symbol->unnamed)
+		return true;
+	if (q->symbol)
+		name = l->results.symbols[q->symbol - 1].name;
+	return !name || put_name(l, name, out);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pprofagent-symbolize: says which functions, files and lines lie at addresses of files. Started by the
+ * agent (encode/helper.h), never by a person; ends when its input does, or after a minute without any.
+ *
+ * Protocol: lines of text; numbers are hexadecimal; fields are separated by one space, paths by tabs.
+ *
+ *	R request                                       a new request; numbers of texts begin anew
+ *	M module dev inode size s ns path TAB other TAB debug   a file: its identity and its names
+ *	N module ...                                    the same; symbol names are wanted of it as well
+ *	A index module address                          what is at this address of the file?
+ *	E                                               end of the request
+ *
+ * Answers, in the order of the questions:
+ *
+ *	R request
+ *	S number text                                   a text that is used from here on
+ *	L index (name file line start)...               frames, innermost first; number 0: no text
+ *	Y index name start                              from the symbol table; comes before L
+ *	E request
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "encode/symbolizer/die.h"
+#include "encode/symbolizer/module.h"
+
+enum {
+	IDLE_MS = 60000,
+	CPU_SECONDS = 30,      /* for one request */
+	DATA_MAX = 1024 << 20, /* bytes: private memory, copies of files among it */
+	INPUT = 32 << 10,      /* longest line: three paths */
+	MODULES = 4096,
+};
+
+static struct {
+	char input[INPUT + 1];
+	size_t used;
+	char output[64 << 10];
+	size_t n_output;
+	uint64_t request;
+	uint32_t n_texts;
+	struct module *modules[MODULES];
+	bool symbols[MODULES];
+} self;
+
+static void flush(void)
+{
+	for (size_t at = 0; at < self.n_output;) {
+		ssize_t n = write(1, self.output + at, self.n_output - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			_Exit(DIE_OUTPUT);
+		at += (size_t)n;
+	}
+	self.n_output = 0;
+}
+
+static void put(const char *text, size_t n)
+{
+	while (n) {
+		size_t room = sizeof(self.output) - self.n_output, part = n < room ? n : room;
+
+		memcpy(self.output + self.n_output, text, part);
+		self.n_output += part;
+		text += part;
+		n -= part;
+		if (self.n_output == sizeof(self.output))
+			flush();
+	}
+}
+
+static void put_format(const char *format, ...)
+{
+	char buf[256];
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(buf, sizeof(buf), format, args);
+	va_end(args);
+	put(buf, (size_t)n);
+}
+
+/* The number of a text, which is sent at its first use in a request. */
+static uint32_t number_of(struct text *text)
+{
+	if (!text)
+		return 0;
+	if (text->request != self.request) {
+		text->request = self.request;
+		text->number = ++self.n_texts;
+		put_format("S %" PRIx32 " ", text->number);
+		put(text->chars, strlen(text->chars));
+		put("\n", 1);
+	}
+	return text->number;
+}
+
+static uint64_t take_number(char **at)
+{
+	char *end;
+	uint64_t v = strtoull(*at, &end, 16);
+
+	if (end == *at)
+		_Exit(DIE_INPUT);
+	*at = *end == ' ' ? end + 1 : end;
+	return v;
+}
+
+static char *take_path(char **at)
+{
+	char *path = *at, *tab = strchr(path, '\t');
+
+	*at = tab ? tab + 1 : path + strlen(path);
+	if (tab)
+		*tab = '\0';
+	return path;
+}
+
+/* A file that takes for ever costs a bounded time of one processor: the kernel sees to it. */
+static void limit_cpu(void)
+{
+	struct rusage usage;
+	struct rlimit limit;
+
+	getrusage(RUSAGE_SELF, &usage);
+	if (getrlimit(RLIMIT_CPU, &limit) != 0)
+		return;
+	limit.rlim_cur = (rlim_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + CPU_SECONDS);
+	if (limit.rlim_cur > limit.rlim_max)
+		limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_CPU, &limit);
+}
+
+static void begin_request(char *at)
+{
+	limit_cpu();
+	modules_round();
+	memset(self.modules, 0, sizeof(self.modules));
+	self.request = take_number(&at);
+	self.n_texts = 0;
+	put_format("R %" PRIx64 "\n", self.request);
+}
+
+static void take_module(char *at, bool symbols)
+{
+	uint64_t number = take_number(&at);
+	struct module_spec spec = { .dev = take_number(&at) };
+
+	spec.inode = take_number(&at);
+	spec.size = take_number(&at);
+	spec.mtime_s = take_number(&at);
+	spec.mtime_ns = take_number(&at);
+	spec.path = take_path(&at);
+	spec.other = take_path(&at);
+	spec.debug = take_path(&at);
+	if (number >= MODULES)
+		_Exit(DIE_INPUT);
+	flush(); /* what follows may take long */
+	self.modules[number] = module_get(&spec);
+	self.symbols[number] = symbols;
+}
+
+static void answer(char *at)
+{
+	uint64_t index = take_number(&at), number = take_number(&at), address = take_number(&at), start;
+	struct module *m = number < MODULES ? self.modules[number] : NULL;
+	uint32_t numbers[2 * FRAMES];
+	struct frame frames[FRAMES];
+	struct text *name;
+	unsigned n = m ? module_frames(m, address, frames) : 0;
+
+	if (m && self.symbols[number] && module_symbol(m, address, &name, &start)) {
+		uint32_t text = number_of(name);
+
+		put_format("Y %" PRIx64 " %" PRIx32 " %" PRIx64 "\n", index, text, start);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		numbers[2 * i] = number_of(frames[i].name);
+		numbers[2 * i + 1] = number_of(frames[i].file);
+	}
+	put_format("L %" PRIx64, index);
+	for (unsigned i = 0; i < n; i++)
+		put_format(" %" PRIx32 " %" PRIx32 " %" PRIx32 " %" PRIx32, numbers[2 * i],
+			   numbers[2 * i + 1], frames[i].line, frames[i].start);
+	put("\n", 1);
+}
+
+static void take_line(char *line)
+{
+	if (line[0] && line[1] == ' ') {
+		char *at = line + 2;
+
+		switch (line[0]) {
+		case 'R':
+			begin_request(at);
+			return;
+		case 'M':
+		case 'N':
+			take_module(at, line[0] == 'N');
+			return;
+		case 'A':
+			answer(at);
+			return;
+		default:
+			break;
+		}
+	}
+	if (line[0] != 'E' || line[1])
+		_Exit(DIE_INPUT);
+	put_format("E %" PRIx64 "\n", self.request);
+}
+
+/* All whole lines of the input. */
+static void take_input(void)
+{
+	char *at = self.input, *end;
+
+	self.input[self.used] = '\0';
+	while ((end = memchr(at, '\n', self.used - (size_t)(at - self.input)))) {
+		*end = '\0';
+		take_line(at);
+		at = end + 1;
+	}
+	self.used -= (size_t)(at - self.input);
+	memmove(self.input, at, self.used);
+	if (self.used == INPUT)
+		_Exit(DIE_INPUT);
+	flush();
+}
+
+/* Where memory runs out, this process goes before the one that it works for. */
+static void be_modest(void)
+{
+	struct rlimit limit, core = { 0, 0 };
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		if (write(fd, "1000", 4) != 4)
+			errno = 0; /* a container may forbid it */
+		close(fd);
+	}
+	setrlimit(RLIMIT_CORE, &core);
+	if (getrlimit(RLIMIT_DATA, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max < DATA_MAX ? limit.rlim_max : DATA_MAX;
+		limit.rlim_max = limit.rlim_cur;
+		setrlimit(RLIMIT_DATA, &limit);
+	}
+	limit_cpu();
+}
+
+int main(void)
+{
+	struct pollfd in = { .fd = 0, .events = POLLIN };
+	sigset_t none;
+
+	/* it was born with all signals blocked, but must die of its CPU limit; the terminal's are not meant
+	 * for it */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXCPU, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	be_modest();
+	for (;;) {
+		int ready = poll(&in, 1, IDLE_MS);
+		ssize_t n;
+
+		if (ready < 0 && errno == EINTR)
+			continue;
+		if (ready <= 0)
+			return 0;
+		n = read(0, self.input + self.used, INPUT - self.used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return 0;
+		self.used += (size_t)n;
+		take_input();
+	}
+}
