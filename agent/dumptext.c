@@ -15,10 +15,14 @@
 #include "agent/collect/threads.h"
 #include "agent/waitwords.h"
 #include "encode/buffered.h"
+#include "encode/lines.h"
 #include "encode/symbols.h"
 
 struct dumptext {
 	struct symbols *symbols;
+	struct lines *lines; /* NULL: names only */
+	size_t asked;	     /* threads whose addresses are in it */
+	bool settled;	     /* it has what it can get */
 	const struct dump *dump;
 	const struct leaks *leaks;
 	size_t next;
@@ -26,7 +30,8 @@ struct dumptext {
 	struct buffered out;
 };
 
-struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, const struct leaks *leaks)
+struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, const struct leaks *leaks,
+				enum symbolize symbolize)
 {
 	struct dumptext *w = mem_zalloc(sizeof(*w));
 
@@ -36,9 +41,11 @@ struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, cons
 	w->leaks = leaks;
 	buffered_init(&w->out, sink);
 	w->symbols = symbols_open();
-	if (w->symbols)
+	if (w->symbols && symbolize == SYMBOLIZE_LINES)
+		w->lines = lines_new(w->symbols, NULL);
+	if (w->symbols && (w->lines || symbolize != SYMBOLIZE_LINES))
 		return w;
-	mem_free(w);
+	dumptext_drop(w);
 	return NULL;
 }
 
@@ -46,29 +53,73 @@ void dumptext_drop(struct dumptext *w)
 {
 	if (!w)
 		return;
+	lines_drop(w->lines);
 	symbols_close(w->symbols);
 	mem_free(w);
 }
 
-/* "name" and, on a line of its own, where it is. */
-static int put_frame(struct dumptext *w, const struct stack *stack, uintptr_t pc, const char *before,
-		     const char *after)
+/* "name" and, on a line of its own, where it is: for each frame of the address, or (whole: false) for the
+ * function that it lies in. Only that has an offset, as Go has it. */
+static int put_frame(struct dumptext *w, const struct stack *stack, uintptr_t pc, bool whole,
+		     const char *before, const char *after)
 {
 	struct sink *out = &w->out.sink;
+	long index = w->lines ? lines_index(w->lines, pc, stack->generation) : -1;
 	struct symbol symbol;
+	unsigned n;
 	const char *path = "[anon]";
-	int err;
+	int err = 0;
 
 	if (!symbols_find(w->symbols, pc, stack->generation, &symbol))
 		return -ENOMEM;
+	n = index >= 0 ? lines_count(w->lines, (size_t)index, &symbol) : 0;
 	if (symbol.mapping >= 0)
 		path = symbols_mapping(w->symbols, (size_t)symbol.mapping)->path;
 	else if (frame_mark_name(pc))
 		path = "[pprof]";
-	err = fmt_sink(out, "%s%s%s\n\t%s", before, symbol.name, after, path);
-	if (!err && symbol.start)
-		err = fmt_sink(out, " +0x%lx", pc - symbol.start);
-	return err ? err : sink_text(out, "\n");
+	for (unsigned i = n && !whole ? n - 1 : 0; !err && i < (n ? n : 1); i++) {
+		struct line_frame frame = { .name = symbol.name, .file = "" };
+		bool known;
+
+		if (n && !lines_frame(w->lines, (size_t)index, i, &symbol, &frame))
+			return -ENOMEM;
+		known = frame.file[0] && frame.line;
+		err = fmt_sink(out, "%s%s%s\n\t%s", before, frame.name, after, known ? frame.file : path);
+		if (!err && known)
+			err = fmt_sink(out, ":%u", frame.line);
+		if (!err && symbol.start && i + 1 >= n)
+			err = fmt_sink(out, " +0x%lx", pc - symbol.start);
+		if (!err)
+			err = sink_text(out, "\n");
+	}
+	return err;
+}
+
+static bool ask_stack(struct dumptext *w, const struct stack *stack)
+{
+	for (uint32_t i = 0; stack && i < stack->depth; i++)
+		if (!lines_add(w->lines, stack->pcs[i], stack->generation))
+			return false;
+	return true;
+}
+
+/* Before the first line is written: what the lines of all addresses are. 0: known; else as
+ * dumptext_step. */
+static int ask(struct dumptext *w, uint64_t budget_ns)
+{
+	int more;
+
+	for (; w->asked < dump_n(w->dump); w->asked++) {
+		const struct dump_thread *t = dump_at(w->dump, w->asked);
+
+		if (t->how != DUMP_GONE &&
+		    (!ask_stack(w, t->stack) ||
+		     !ask_stack(w, atomic_load(&threads_at(t->record)->created_by))))
+			return -ENOMEM;
+	}
+	more = lines_step(w->lines, budget_ns);
+	w->settled = !more;
+	return more;
 }
 
 /* The leaf of the creator's stack is pthread_create, which says nothing: its caller is meant. */
@@ -83,7 +134,7 @@ static int put_creator(struct dumptext *w, const struct dump_thread *t)
 		return 0;
 	if (creator)
 		fmt_buf(in, sizeof(in), " in goroutine %d", creator);
-	return put_frame(w, by, by->pcs[by->depth > 1], "created by ", in);
+	return put_frame(w, by, by->pcs[by->depth > 1], false, "created by ", in);
 }
 
 static int put_thread(struct dumptext *w, const struct dump_thread *t)
@@ -101,7 +152,7 @@ static int put_thread(struct dumptext *w, const struct dump_thread *t)
 	if (!err)
 		err = sink_text(out, w->leaks ? ", leaked]:\n" : "]:\n");
 	for (uint32_t i = 0; !err && i < t->stack->depth; i++)
-		err = put_frame(w, t->stack, t->stack->pcs[i], "", "(...)");
+		err = put_frame(w, t->stack, t->stack->pcs[i], true, "", "(...)");
 	return err ? err : put_creator(w, t);
 }
 
@@ -110,6 +161,8 @@ int dumptext_step(struct dumptext *w, uint64_t budget_ns)
 	uint64_t end = sys_clock_ns(CLOCK_MONOTONIC) + budget_ns;
 	int err;
 
+	if (w->lines && !w->settled && (err = ask(w, budget_ns)))
+		return err;
 	for (; w->next < dump_n(w->dump); w->next++) {
 		const struct dump_thread *t = dump_at(w->dump, w->next);
 
@@ -122,4 +175,9 @@ int dumptext_step(struct dumptext *w, uint64_t budget_ns)
 			return err;
 	}
 	return buffered_flush(&w->out);
+}
+
+int dumptext_wait(const struct dumptext *w, uint64_t *out_wake_ns)
+{
+	return lines_wait(w->lines, out_wake_ns);
 }

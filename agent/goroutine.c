@@ -152,6 +152,8 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	struct listing *l = x->state;
 	int more = dumptext_step(l->text, SLICE_NS);
 
+	if (more == 2)
+		return serve_wait(x, dumptext_wait(l->text, &x->wake_ns));
 	if (more > 0)
 		return JOB_AGAIN;
 	if (more < 0)
@@ -178,7 +180,7 @@ static enum job_state dump_job(struct exchange *x, uint64_t now_ns)
 		return serve_no_memory(x);
 	}
 	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
-	l->text = dumptext_begin(&x->body, l->view.dump, l->view.leaks);
+	l->text = dumptext_begin(&x->body, l->view.dump, l->view.leaks, serve_symbolize(x));
 	if (!l->text)
 		return serve_no_memory(x);
 	x->step = write_step;

@@ -146,7 +146,8 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	int more = a->pprof ? pprof_step(a->pprof, SLICE_NS) : text_step(a->text, SLICE_NS);
 
 	if (more == 2)
-		return serve_wait(x, pprof_wait(a->pprof, &x->wake_ns));
+		return serve_wait(x, a->pprof ? pprof_wait(a->pprof, &x->wake_ns)
+					      : text_wait(a->text, &x->wake_ns));
 	if (more > 0)
 		return JOB_AGAIN;
 	return more < 0 ? serve_no_memory(x) : JOB_DONE;
@@ -352,9 +353,12 @@ static enum job_state begin_text(struct exchange *x)
 		trailer = a->trailer;
 	}
 	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
-	a->text = text_begin(&x->body, p->form, p->name,
-			     p->text_unit ? p->text_unit(a->unit, sizeof(a->unit)) : "", a->now,
-			     trailer);
+	a->text = text_begin(&x->body, &(struct text_words){
+		.form = p->form,
+		.name = p->name,
+		.unit = p->text_unit ? p->text_unit(a->unit, sizeof(a->unit)) : "",
+		.trailer = trailer,
+	}, a->now, serve_symbolize(x));
 	if (!a->text)
 		return serve_no_memory(x);
 	x->step = write_step;

@@ -399,11 +399,17 @@ void lines_child(void)
 
 /* ---- what came of it ---- */
 
-unsigned lines_count(const struct lines *l, size_t index)
+/* Inlined frames that are not shown. */
+static unsigned hidden(const struct question *q, const struct symbol *symbol)
+{
+	return q->n > 1 && symbol->start == q->base + q->vaddr ? q->n - 1u : 0;
+}
+
+unsigned lines_count(const struct lines *l, size_t index, const struct symbol *symbol)
 {
 	const struct question *q = index < l->results.n ? &l->questions[index] : NULL;
 
-	return !q || !q->answered ? 0 : q->n ? q->n : q->symbol ? 1 : 0;
+	return !q || !q->answered ? 0 : q->n ? q->n - hidden(q, symbol) : q->symbol ? 1 : 0;
 }
 
 /* The name of a function that only the symbolizer knows. */
@@ -427,9 +433,12 @@ bool lines_frame(struct lines *l, size_t index, unsigned i, const struct symbol 
 		 struct line_frame *out)
 {
 	const struct question *q = &l->questions[index];
-	const struct reply_frame *frame = i < q->n ? &l->results.frames[q->first + i] : NULL;
-	uint32_t name = frame ? frame->name : 0;
+	const struct reply_frame *frame;
+	uint32_t name;
 
+	i += hidden(q, symbol);
+	frame = i < q->n ? &l->results.frames[q->first + i] : NULL;
+	name = frame ? frame->name : 0;
 	*out = (struct line_frame){ .name = symbol->name, .linkage = symbol->linkage, .file = "" };
 	if (frame) {
 		out->line = frame->line;

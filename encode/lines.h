@@ -42,8 +42,9 @@ int lines_step(struct lines *lines, uint64_t budget_ns);
 int lines_wait(const struct lines *lines, uint64_t *out_wake_ns);
 
 /* The frames of the address of locations->list[index], innermost first; 0: its symbol is all that is known.
- * The last is the function that `symbol` names. */
-unsigned lines_count(const struct lines *lines, size_t index);
+ * The last is the function that `symbol` names. At the very first address of a function, which is what hooks
+ * record of a call to it, there is only that. */
+unsigned lines_count(const struct lines *lines, size_t index, const struct symbol *symbol);
 bool lines_frame(struct lines *lines, size_t index, unsigned i, const struct symbol *symbol,
 		 struct line_frame *out);
 

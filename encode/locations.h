@@ -14,6 +14,7 @@ struct location {
 	uint32_t function;   /* for the owner's use */
 	uint32_t name, linkage; /* text numbers; 0: none */
 	bool unnamed;	     /* the name is a placeholder */
+	bool entry;	     /* the address is the first of its function */
 };
 
 struct function {

@@ -27,6 +27,7 @@ static int name_location(struct pprof_writer *w, struct location *location)
 	location->name = (uint32_t)name;
 	location->linkage = (uint32_t)linkage;
 	location->unnamed = symbol.unnamed;
+	location->entry = symbol.start == location->address;
 	return w->err;
 }
 
@@ -64,6 +65,7 @@ static struct symbol symbol_of(const struct pprof_writer *w, const struct locati
 		.name = strtab_get(&w->texts, location->name)->text,
 		.linkage = strtab_get(&w->texts, location->linkage)->text,
 		.unnamed = location->unnamed,
+		.start = location->entry ? location->address : 0,
 	};
 }
 
@@ -71,10 +73,10 @@ static struct symbol symbol_of(const struct pprof_writer *w, const struct locati
 static void note_lines(struct pprof_writer *w, size_t index)
 {
 	const struct location *location = &w->locations.list[index];
-	unsigned n = lines_count(w->lines, index);
+	struct symbol symbol = symbol_of(w, location);
+	unsigned n = lines_count(w->lines, index, &symbol);
 
 	for (unsigned i = 0; i < n && location->mapping >= 0; i++) {
-		struct symbol symbol = symbol_of(w, location);
 		struct line_frame frame;
 
 		if (!lines_frame(w->lines, index, i, &symbol, &frame))
@@ -160,7 +162,7 @@ static int make_line(struct pprof_writer *w, size_t index, unsigned i, Perftools
 	struct line_frame frame;
 	uint32_t id;
 
-	if (w->lines && lines_count(w->lines, index)) {
+	if (w->lines && lines_count(w->lines, index, &symbol)) {
 		if (!lines_frame(w->lines, index, i, &symbol, &frame))
 			return -ENOMEM;
 		function.name = (uint32_t)pprof_text(w, frame.name);
@@ -183,7 +185,8 @@ static int put_location(struct pprof_writer *w, size_t index)
 {
 	enum { LINES_MAX = 64 };
 	const struct location *location = &w->locations.list[index];
-	unsigned n = w->lines ? lines_count(w->lines, index) : 0;
+	struct symbol symbol = symbol_of(w, location);
+	unsigned n = w->lines ? lines_count(w->lines, index, &symbol) : 0;
 	Perftools__Profiles__Line line[LINES_MAX], *lines[LINES_MAX];
 	Perftools__Profiles__Location row = PERFTOOLS__PROFILES__LOCATION__INIT;
 	Perftools__Profiles__Location *rows[] = { &row };

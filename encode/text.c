@@ -20,29 +20,32 @@
 #include "agent/collect/stacks.h"
 #include "encode/buffered.h"
 #include "encode/grow.h"
+#include "encode/lines.h"
 #include "encode/symbols.h"
 
-enum { TAB = 8, PADDING = 1, ADDRESS_SIZE = 24 };
+enum { TAB = 8, PADDING = 1, ADDRESS_SIZE = 24, PER_CLOCK = 64 };
 
 /* Column 0 is "#". A line without a file has its function as the last cell, which is no column. */
 struct frame_line {
 	uint64_t pc;
 	struct symbol symbol;
-	const char *file; /* NULL: unknown */
+	const char *name, *file; /* file: NULL: unknown */
+	uint32_t line;		 /* 0: the file is that of the code, not of its source */
 	size_t address_width, name_width;
 	size_t address_column, name_column; /* widths of the columns, padding included; 0: none */
 };
 
 struct text_writer {
-	enum text_form form;
-	const char *name, *unit, *trailer;
+	struct text_words words;
 	const struct snapshot *snapshot;
 	struct symbols *symbols;
+	struct lines *places; /* NULL: names only */
+	size_t asked;	      /* samples whose addresses are in it */
 	struct buffered out;
 	const struct sample **heap; /* the next record is heap[0] */
 	size_t left;
-	struct frame_line *lines;
-	size_t lines_room;
+	struct frame_line *lines; /* of the record at hand */
+	size_t n_lines, lines_room;
 	bool begun, done;
 	int err;
 };
@@ -50,7 +53,7 @@ struct text_writer {
 /* The number that records are ordered by: each form has its own. */
 static int64_t weight(const struct text_writer *w, const struct sample *sample)
 {
-	return sample->value[w->form == TEXT_COUNT ? 0 : w->form == TEXT_HEAP ? 3 : 1];
+	return sample->value[w->words.form == TEXT_COUNT ? 0 : w->words.form == TEXT_HEAP ? 3 : 1];
 }
 
 /* Order of the '@' lines as texts. */
@@ -112,19 +115,19 @@ static int put_header(struct text_writer *w)
 	for (size_t i = 0; i < w->snapshot->n; i++)
 		for (int v = 0; v < SERIES_VALUES; v++)
 			sum[v] += w->snapshot->samples[i].value[v];
-	switch (w->form) {
+	switch (w->words.form) {
 	case TEXT_COUNT:
-		return fmt_sink(out, "%s profile: total %ld\n", w->name, (long)sum[0]);
+		return fmt_sink(out, "%s profile: total %ld\n", w->words.name, (long)sum[0]);
 	case TEXT_HEAP:
 		/* With two equal pairs of numbers, readers would take it for another form. */
 		if (sum[1] == sum[3])
 			sum[1]++;
 		return fmt_sink(out, "heap profile: %ld: %ld [%ld: %ld] @ %s\n", (long)sum[2],
-				(long)sum[3], (long)sum[0], (long)sum[1], w->unit);
+				(long)sum[3], (long)sum[0], (long)sum[1], w->words.unit);
 	case TEXT_CONTENTION:
 		return fmt_sink(out, "--- %s:\ncycles/second=1000000000\n%s",
-				strcmp(w->name, "block") == 0 ? "contention" : w->name,
-				strcmp(w->name, "mutex") == 0 ? "sampling period=1\n" : "");
+				strcmp(w->words.name, "block") == 0 ? "contention" : w->words.name,
+				strcmp(w->words.name, "mutex") == 0 ? "sampling period=1\n" : "");
 	}
 	return 0;
 }
@@ -136,7 +139,7 @@ static int put_record_line(struct text_writer *w, const struct sample *sample)
 	struct sink *out = &w->out.sink;
 	int err = 0;
 
-	switch (w->form) {
+	switch (w->words.form) {
 	case TEXT_COUNT:
 		err = fmt_sink(out, "%ld @", (long)v[0]);
 		break;
@@ -165,45 +168,69 @@ static size_t width_of(const char *text)
 	return width;
 }
 
+static struct frame_line *add_line(struct text_writer *w)
+{
+	if (!grow_room(&w->lines, &w->lines_room, w->n_lines + 1, sizeof(*w->lines)))
+		return NULL;
+	return &w->lines[w->n_lines++];
+}
+
+/* All frames of an address: a line for each. */
 static bool describe(struct text_writer *w, const struct stack *stack, uint32_t i)
 {
-	struct frame_line *line = &w->lines[i];
+	struct frame_line line = { .pc = stack->pcs[i] }, *to;
+	long index = w->places ? lines_index(w->places, line.pc, stack->generation) : -1;
+	unsigned n, k = 0;
+	const char *path = NULL;
 	char buf[ADDRESS_SIZE];
+	size_t offset = 0;
 
-	*line = (struct frame_line){ .pc = stack->pcs[i] };
-	if (!symbols_find(w->symbols, line->pc, stack->generation, &line->symbol))
+	if (!symbols_find(w->symbols, line.pc, stack->generation, &line.symbol))
 		return false;
-	if (line->symbol.mapping >= 0)
-		line->file =
-			symbols_mapping(w->symbols, (size_t)line->symbol.mapping)->path;
-	line->address_width = fmt_buf(buf, sizeof(buf), "0x%lx", (unsigned long)line->pc);
-	line->name_width = width_of(line->symbol.name);
-	if (line->symbol.start)
-		line->name_width += fmt_buf(buf, sizeof(buf), "+0x%lx",
-					    (unsigned long)(line->pc - line->symbol.start));
+	n = index >= 0 ? lines_count(w->places, (size_t)index, &line.symbol) : 0;
+	if (line.symbol.mapping >= 0)
+		path = symbols_mapping(w->symbols, (size_t)line.symbol.mapping)->path;
+	line.address_width = fmt_buf(buf, sizeof(buf), "0x%lx", (unsigned long)line.pc);
+	if (line.symbol.start)
+		offset = fmt_buf(buf, sizeof(buf), "+0x%lx",
+				 (unsigned long)(line.pc - line.symbol.start));
+	do {
+		struct line_frame frame = { .name = line.symbol.name, .file = "" };
+
+		if (n && !lines_frame(w->places, (size_t)index, k, &line.symbol, &frame))
+			return false;
+		line.name = frame.name;
+		line.line = frame.file[0] ? frame.line : 0;
+		line.file = line.line ? frame.file : path;
+		line.name_width = width_of(line.name) + offset;
+		to = add_line(w);
+		if (!to)
+			return false;
+		*to = line;
+	} while (++k < n);
 	return true;
 }
 
 /* Every line has an address column; runs of lines with a file have a name column. */
-static void lay_out(struct frame_line *lines, uint32_t n)
+static void lay_out(struct frame_line *lines, size_t n)
 {
 	size_t address = 0;
 
-	for (uint32_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++)
 		if (lines[i].address_width > address)
 			address = lines[i].address_width;
-	for (uint32_t i = 0; i < n;) {
+	for (size_t i = 0; i < n;) {
 		size_t name = 0;
-		uint32_t end = i;
+		size_t end = i;
 
 		for (; end < n && lines[end].file; end++)
 			if (lines[end].name_width > name)
 				name = lines[end].name_width;
-		for (uint32_t k = i; k < end; k++)
+		for (size_t k = i; k < end; k++)
 			lines[k].name_column = name + PADDING;
 		i = end + 1;
 	}
-	for (uint32_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++)
 		lines[i].address_column = address + PADDING;
 }
 
@@ -226,13 +253,15 @@ static int put_line(struct text_writer *w, const struct frame_line *line)
 	if (!err)
 		err = put_tabs(w, line->address_width, line->address_column);
 	if (!err)
-		err = sink_text(out, line->symbol.name);
+		err = sink_text(out, line->name);
 	if (!err && line->symbol.start)
 		err = fmt_sink(out, "+0x%lx", (unsigned long)(line->pc - line->symbol.start));
 	if (!err && line->file) {
 		err = put_tabs(w, line->name_width, line->name_column);
 		if (!err)
 			err = sink_text(out, line->file);
+		if (!err && line->line)
+			err = fmt_sink(out, ":%u", line->line);
 	}
 	return err ? err : sink_text(out, "\n");
 }
@@ -242,34 +271,31 @@ static int put_record(struct text_writer *w, const struct sample *sample)
 	const struct stack *stack = sample->stack;
 	int err = put_record_line(w, sample);
 
-	if (!grow_room(&w->lines, &w->lines_room, stack->depth + 1, sizeof(*w->lines)))
-		return -ENOMEM;
+	w->n_lines = 0;
 	for (uint32_t i = sample->skip; i < stack->depth; i++)
 		if (!describe(w, stack, i))
 			return -ENOMEM;
-	lay_out(w->lines + sample->skip, stack->depth - sample->skip);
-	for (uint32_t i = sample->skip; !err && i < stack->depth; i++)
+	lay_out(w->lines, w->n_lines);
+	for (size_t i = 0; !err && i < w->n_lines; i++)
 		err = put_line(w, &w->lines[i]);
 	return err ? err : sink_text(&w->out.sink, "\n");
 }
 
-struct text_writer *text_begin(struct sink *sink, enum text_form form, const char *name,
-			       const char *unit, const struct snapshot *snapshot,
-			       const char *trailer)
+struct text_writer *text_begin(struct sink *sink, const struct text_words *words,
+			       const struct snapshot *snapshot, enum symbolize symbolize)
 {
 	struct text_writer *w = mem_zalloc(sizeof(*w));
 
 	if (!w)
 		return NULL;
-	w->form = form;
-	w->name = name;
-	w->unit = unit;
-	w->trailer = trailer;
+	w->words = *words;
 	w->snapshot = snapshot;
 	buffered_init(&w->out, sink);
 	w->symbols = symbols_open();
 	w->heap = mem_alloc((snapshot->n + 1) * sizeof(*w->heap));
-	if (!w->symbols || !w->heap) {
+	if (symbolize == SYMBOLIZE_LINES && w->symbols)
+		w->places = lines_new(w->symbols, NULL);
+	if (!w->symbols || !w->heap || (symbolize == SYMBOLIZE_LINES && !w->places)) {
 		text_drop(w);
 		return NULL;
 	}
@@ -281,18 +307,42 @@ struct text_writer *text_begin(struct sink *sink, enum text_form form, const cha
 	return w;
 }
 
-static int one_step(struct text_writer *w)
+/* Gives the addresses of some samples to those who know their lines. */
+static int ask(struct text_writer *w)
+{
+	size_t end = w->asked + PER_CLOCK < w->snapshot->n ? w->asked + PER_CLOCK : w->snapshot->n;
+
+	for (; w->asked < end; w->asked++) {
+		const struct sample *sample = &w->snapshot->samples[w->asked];
+		const struct stack *stack = sample->stack;
+
+		for (uint32_t i = sample->skip; i < stack->depth; i++)
+			if (!lines_add(w->places, stack->pcs[i], stack->generation))
+				return -ENOMEM;
+	}
+	return 0;
+}
+
+/* 0, -errno, or 2: wait. */
+static int one_step(struct text_writer *w, uint64_t budget_ns)
 {
 	int err = 0;
 
+	if (w->places && w->asked < w->snapshot->n)
+		return ask(w);
+	if (w->places && !w->begun) {
+		err = lines_step(w->places, budget_ns);
+		if (err)
+			return err == 2 ? 2 : 0;
+	}
 	if (!w->begun) {
 		w->begun = true;
 		return put_header(w);
 	}
 	if (w->left)
 		return put_record(w, next_record(w));
-	if (w->trailer)
-		err = sink_text(&w->out.sink, w->trailer);
+	if (w->words.trailer)
+		err = sink_text(&w->out.sink, w->words.trailer);
 	w->done = true;
 	return err ? err : buffered_flush(&w->out);
 }
@@ -302,17 +352,27 @@ int text_step(struct text_writer *w, uint64_t budget_ns)
 	uint64_t start = sys_clock_ns(CLOCK_MONOTONIC);
 
 	while (!w->err && !w->done) {
-		w->err = one_step(w);
+		int more = one_step(w, budget_ns);
+
+		if (more > 0)
+			return more;
+		w->err = more;
 		if (sys_clock_ns(CLOCK_MONOTONIC) - start >= budget_ns)
 			break;
 	}
 	return w->err ? w->err : !w->done;
 }
 
+int text_wait(const struct text_writer *w, uint64_t *out_wake_ns)
+{
+	return lines_wait(w->places, out_wake_ns);
+}
+
 void text_drop(struct text_writer *w)
 {
 	if (!w)
 		return;
+	lines_drop(w->places);
 	symbols_close(w->symbols);
 	mem_free(w->heap);
 	mem_free(w->lines);

@@ -20,10 +20,17 @@ enum text_form {
 
 /* name: "goroutine", "heap", "mutex" ...; unit: what follows '@' in a heap header; trailer: written
  * at the end (the MemStats block), may be NULL. */
-struct text_writer *text_begin(struct sink *sink, enum text_form form, const char *name,
-			       const char *unit, const struct snapshot *snapshot,
-			       const char *trailer);
+struct text_words {
+	enum text_form form;
+	const char *name, *unit, *trailer;
+};
+
+/* words' texts live until the end. Names are always written; files and lines with SYMBOLIZE_LINES. */
+struct text_writer *text_begin(struct sink *sink, const struct text_words *words,
+			       const struct snapshot *snapshot, enum symbolize symbolize);
+/* As pprof_step and pprof_wait. */
 int text_step(struct text_writer *writer, uint64_t budget_ns);
+int text_wait(const struct text_writer *writer, uint64_t *out_wake_ns);
 void text_drop(struct text_writer *writer);
 
 #endif

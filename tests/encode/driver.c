@@ -160,8 +160,12 @@ static int run_text(const char *form, const struct snapshot *snapshot)
 	enum text_form kind = strcmp(form, "count") == 0 ? TEXT_COUNT :
 			      strcmp(form, "heap") == 0 ? TEXT_HEAP : TEXT_CONTENTION;
 	struct text_writer *writer =
-		text_begin(&out, kind, kind == TEXT_COUNT ? "goroutine" : form, "heap/1048576",
-			   snapshot, kind == TEXT_HEAP ? "\n# runtime.MemStats\n# Sys = 1\n" : NULL);
+		text_begin(&out, &(struct text_words){
+			.form = kind,
+			.name = kind == TEXT_COUNT ? "goroutine" : form,
+			.unit = "heap/1048576",
+			.trailer = kind == TEXT_HEAP ? "\n# runtime.MemStats\n# Sys = 1\n" : NULL,
+		}, snapshot, SYMBOLIZE_NAMES);
 	int more;
 
 	if (!writer)

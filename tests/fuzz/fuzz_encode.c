@@ -94,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct collect to = { .sink.write = collect };
 	struct snapshot *snapshot;
+	struct text_words words = { .name = "x", .unit = "y" };
 	struct text_writer *text;
 	void **stacks;
 	size_t n = 0;
@@ -124,7 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[2] % 4 == 0)
 		budget_set(mem_used() + data[3] * 8192u);
 	encode(snapshot, data[4] % 2 ? SYMBOLIZE_NAMES : SYMBOLIZE_NONE, &to);
-	text = text_begin(&to.sink, (enum text_form)(data[5] % 3), "x", "y", snapshot, NULL);
+	words.form = (enum text_form)(data[5] % 3);
+	text = text_begin(&to.sink, &words, snapshot, SYMBOLIZE_NAMES);
 	while (text && text_step(text, 0) > 0)
 		;
 	text_drop(text);
