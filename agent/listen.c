@@ -366,7 +366,6 @@ void listen_before_main(void)
 		give_up();
 		return;
 	}
-	helper_begin();
 	err = open_server(options->addr, &self.server);
 	if (err == -EADDRINUSE)
 		log_line(LOG_INFO, "%s is taken: not listening (PPROF_ADDR=127.0.0.1:6060-6159 takes the "
@@ -376,6 +375,7 @@ void listen_before_main(void)
 		return;
 	}
 	process_find_strays();
+	helper_begin();
 	unwind_start();
 	/* In this thread, because the loader allocates: in one of its own, libc would lay out a heap for it, 64 MiB
 	 * of addresses. Now, because forks must not meet a loader at work, and requests not wait for it. */

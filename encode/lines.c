@@ -15,12 +15,10 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/frames.h"
-#include "encode/demangle.h"
 #include "encode/grow.h"
 #include "encode/helper.h"
 #include "encode/image.h"
 #include "encode/lines_reply.h"
-#include "encode/pool.h"
 
 enum {
 	OUTPUT = 16 << 10,
@@ -57,7 +55,6 @@ struct lines {
 	char output[OUTPUT];
 	size_t out_at, out_end;
 	struct lines_results results;
-	struct demangle_text text;
 };
 
 static struct {
@@ -108,7 +105,6 @@ void lines_drop(struct lines *l)
 	finish(l);
 	locations_free(&l->own);
 	lines_results_free(&l->results);
-	demangle_free(&l->text);
 	mem_free(l->questions);
 	mem_free(l->files);
 	mem_free(l);
@@ -412,23 +408,6 @@ unsigned lines_count(const struct lines *l, size_t index, const struct symbol *s
 	return !q || !q->answered ? 0 : q->n ? q->n - hidden(q, symbol) : q->symbol ? 1 : 0;
 }
 
-/* The name of a function that only the symbolizer knows. */
-static bool put_name(struct lines *l, uint32_t number, struct line_frame *out)
-{
-	struct reply_text *text = &l->results.texts[number - 1];
-
-	if (!text->name) {
-		if (!demangle(&l->text, text->linkage))
-			return false;
-		text->name = pool_text(&l->results.pool, l->text.text, l->text.len);
-		if (!text->name)
-			return false;
-	}
-	out->name = text->name;
-	out->linkage = text->linkage;
-	return true;
-}
-
 bool lines_frame(struct lines *l, size_t index, unsigned i, const struct symbol *symbol,
 		 struct line_frame *out)
 {
@@ -448,11 +427,11 @@ bool lines_frame(struct lines *l, size_t index, unsigned i, const struct symbol 
 	}
 	if (i + 1 < q->n) { /* inlined */
 		out->name = out->linkage = "[inlined]";
-		return !name || put_name(l, name, out);
+		return !name || lines_reply_name(&l->results, name, &out->name, &out->linkage);
 	}
 	if (!symbol->unnamed)
 		return true;
 	if (q->symbol)
 		name = l->results.symbols[q->symbol - 1].name;
-	return !name || put_name(l, name, out);
+	return !name || lines_reply_name(&l->results, name, &out->name, &out->linkage);
 }

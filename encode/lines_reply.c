@@ -185,6 +185,23 @@ long lines_reply_take(struct lines_results *r)
 	return self.used == INPUT ? -EPROTO : n;
 }
 
+bool lines_reply_name(struct lines_results *r, uint32_t number, const char **out_name,
+		      const char **out_linkage)
+{
+	struct reply_text *text = &r->texts[number - 1];
+
+	if (!text->name) {
+		if (!demangle(&r->text, text->linkage))
+			return false;
+		text->name = pool_text(&r->pool, r->text.text, r->text.len);
+		if (!text->name)
+			return false;
+	}
+	*out_name = text->name;
+	*out_linkage = text->linkage;
+	return true;
+}
+
 void lines_results_restart(struct lines_results *r)
 {
 	r->seq = 0;
@@ -207,5 +224,6 @@ void lines_results_free(struct lines_results *r)
 	mem_free(r->texts);
 	mem_free(r->symbols);
 	pool_drop(&r->pool);
+	demangle_free(&r->text);
 	*r = (struct lines_results){ 0 };
 }

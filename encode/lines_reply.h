@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "encode/demangle.h"
 #include "encode/pool.h"
 
 struct question {
@@ -50,10 +51,15 @@ struct lines_results {
 	struct reply_symbol *symbols;
 	size_t n_symbols, symbols_room;
 	struct pool pool;
+	struct demangle_text text;
 };
 
 /* Reads what there is. Number of bytes; 0: nothing; -errno: the process is gone, or talks nonsense. */
 long lines_reply_take(struct lines_results *results);
+
+/* The names of a function by the number of its linkage name. false: out of memory. */
+bool lines_reply_name(struct lines_results *results, uint32_t number, const char **out_name,
+		      const char **out_linkage);
 
 /* Another process goes on. */
 void lines_results_restart(struct lines_results *results);
