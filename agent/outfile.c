@@ -260,8 +260,10 @@ static int encode(struct work *w, const struct profile *p, struct snapshot *s)
 		labels_refresh();
 		w->facts.tag_tid = labels_tid;
 	}
+	/* files and lines are asked for by the agent's thread only: this may be another one */
 	writer = pprof_begin(&w->memory.sink, &p->desc, &w->facts, s,
-			     (enum symbolize)options->symbolize, options->labels ? labels_name : NULL);
+			     options->symbolize ? SYMBOLIZE_NAMES : SYMBOLIZE_NONE,
+			     options->labels ? labels_name : NULL);
 	if (!writer)
 		return -ENOMEM;
 	do {

@@ -19,15 +19,15 @@
 #include "agent/base/sys.h"
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
-#include "agent/collect/modules.h"
 #include "agent/collect/peek.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/tracebuf.h"
 #include "agent/http/server.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
+#include "agent/serve.h"
 #include "agent/trace_asleep.h"
-#include "encode/symbols.h"
+#include "agent/tracenames.h"
 #include "encode/trace_merge.h"
 
 enum {
@@ -55,8 +55,7 @@ struct at_end {
 struct trace_job {
 	const struct profile *profile;
 	const struct trace_format *format;
-	struct trace_names names; /* by symbols */
-	struct symbols *symbols;
+	struct tracenames *names;
 	struct trace_window window;
 	bool recording; /* tracebuf is ours */
 	bool sampling;	/* holds a CPU session */
@@ -80,10 +79,7 @@ static void drop(struct exchange *x)
 	if (j->sampling)
 		cpu_release();
 	trace_merge_drop(j->merge);
-	if (j->symbols) {
-		symbols_close(j->symbols);
-		symbols_trim();
-	}
+	tracenames_drop(j->names);
 	if (j->recording) {
 		tracebuf_stop();
 		tracebuf_free();
@@ -104,21 +100,6 @@ static enum job_state no_memory(struct exchange *x)
 
 /* ---- names ---- */
 
-static const char *function_of(struct trace_names *names, uint64_t pc, uint32_t generation)
-{
-	struct trace_job *j = CONTAINER_OF(names, struct trace_job, names);
-	struct symbol symbol;
-
-	if (generation == TRACE_NOW)
-		generation = modules_generation();
-	return symbols_find(j->symbols, pc, generation, &symbol) ? symbol.name : "[out of memory]";
-}
-
-static uint32_t gone_at(struct trace_names *names, uint64_t pc, uint32_t generation)
-{
-	return symbols_gone_at(CONTAINER_OF(names, struct trace_job, names)->symbols, pc, generation);
-}
-
 /* What the kernel calls a thread; "" when it is gone. */
 static void read_name(uint32_t tid, char name[TRACE_NAME])
 {
@@ -136,7 +117,9 @@ static void read_name(uint32_t tid, char name[TRACE_NAME])
 
 static bool add_record(void *arg, const struct trace_record *record)
 {
-	return trace_merge_add(arg, record);
+	struct trace_job *j = arg;
+
+	return tracenames_note(j->names, record->stack) && trace_merge_add(j->merge, record);
 }
 
 static bool add_thread(struct trace_job *j, uint32_t tag, uint32_t tid, uint64_t start, bool existed)
@@ -169,10 +152,10 @@ static bool add_all(struct trace_job *j)
 	for (uint32_t i = 0; i < j->n_lived; i++)
 		if (!add_thread(j, j->lived[i].tag, j->lived[i].tid, j->lived[i].start, true))
 			return false;
-	if (!tracebuf_each(add_record, j->merge))
+	if (!tracebuf_each(add_record, j))
 		return false;
 	for (uint32_t i = 0; i < j->n_ends; i++)
-		if (j->ends[i].wait.kind && !trace_merge_add(j->merge, &j->ends[i].wait))
+		if (j->ends[i].wait.kind && !add_record(j, &j->ends[i].wait))
 			return false;
 	return true;
 }
@@ -232,18 +215,30 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	return JOB_DONE;
 }
 
+/* Before the first stack is written. */
+static enum job_state lines_wanted(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	int more = tracenames_settle(j->names, SLICE_NS);
+
+	if (more == 2)
+		return serve_wait(x, tracenames_wait(j->names, &x->wake_ns));
+	if (!more)
+		x->step = write_step;
+	return JOB_AGAIN;
+}
+
 static enum job_state merge_all(struct exchange *x)
 {
 	struct trace_job *j = x->state;
 
-	j->names = (struct trace_names){ .function = function_of, .gone = gone_at };
-	j->merge = trace_merge_new(&j->window, &j->names);
+	j->merge = trace_merge_new(&j->window, tracenames_of(j->names));
 	if (!j->merge || !add_all(j))
 		return no_memory(x);
 	reply_begin(x, 200, "application/octet-stream", j->profile->name);
 	if (!trace_merge_begin(j->merge, j->format, &x->body))
 		return no_memory(x);
-	x->step = write_step;
+	x->step = lines_wanted;
 	return JOB_AGAIN;
 }
 
@@ -257,7 +252,8 @@ static enum job_state look_step(struct exchange *x, uint64_t now_ns)
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
 			return JOB_AGAIN;
-		trace_asleep_look(j->peeker, j->symbols, threads_at(end->index), end->stamp, &end->wait);
+		trace_asleep_look(j->peeker, tracenames_symbols(j->names), threads_at(end->index),
+				  end->stamp, &end->wait);
 	}
 	return merge_all(x);
 }
@@ -277,8 +273,8 @@ static enum job_state finish(struct exchange *x, uint64_t now_ns)
 	j->sampling = false;
 	read_name((uint32_t)sys_getpid(), j->process);
 	j->window.process = j->process;
-	j->symbols = symbols_open();
-	if (!j->symbols)
+	j->names = tracenames_new(serve_symbolize(x));
+	if (!j->names)
 		return no_memory(x);
 	x->step = look_step;
 	return JOB_AGAIN;

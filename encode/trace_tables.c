@@ -9,7 +9,7 @@
 #include "agent/collect/stacks.h"
 #include "encode/grow.h"
 
-enum { FIRST_SLOTS = 256 };
+enum { FIRST_SLOTS = 256, INLINED_MAX = 31 };
 
 bool trace_tables_init(struct trace_tables *t, struct trace_names *names)
 {
@@ -119,7 +119,7 @@ static struct location *locate(struct trace_tables *t, uint64_t pc, uint32_t gen
 		l->function = trace_tables_text(
 			t, mark ? mark : t->names->function(t->names, pc, generation));
 		/* no two frames of one address: readers know a frame by its address */
-		l->address = pc | (uint64_t)(gone & 0x7fff) << 48;
+		l->address = pc | (uint64_t)(gone & 0x3ff) << 48;
 	}
 	return l;
 }
@@ -153,28 +153,43 @@ static bool is_below_root(const char *name)
 	return false;
 }
 
-static void fill(struct trace_tables *t, uint64_t pc, uint32_t generation, struct trace_frame *out)
+/* The frames of one address, innermost first; their number, at least 1. Inlined ones have addresses of
+ * their own: the distance from the function that they are in, above all address bits. */
+static unsigned expand(struct trace_tables *t, uint64_t pc, uint32_t generation,
+		       struct trace_frame out[INLINED_MAX + 1])
 {
 	struct location *l = locate(t, pc, generation);
-	const char *file = NULL;
+	struct trace_place place = { 0 };
+	unsigned have = t->names->place ? t->names->place(t->names, pc, generation, 0, &place) : 0;
+	unsigned skip = have > INLINED_MAX + 1 ? have - INLINED_MAX - 1 : 0, n = 0;
 
-	*out = (struct trace_frame){ .pc = l ? l->address : pc, .function = l ? l->function : 0 };
-	if (t->names->file)
-		file = t->names->file(t->names, pc, &out->line);
-	out->file = trace_tables_text(t, file);
+	if (!have) {
+		out[0] = (struct trace_frame){ .pc = l ? l->address : pc, .function = l ? l->function : 0 };
+		return 1;
+	}
+	for (unsigned i = skip; i < have; i++, n++) {
+		if (i)
+			t->names->place(t->names, pc, generation, i, &place);
+		out[n] = (struct trace_frame){
+			.pc = (l ? l->address : pc) | (uint64_t)(have - 1 - i) << 58,
+			.function = trace_tables_text(t, place.function),
+			.file = trace_tables_text(t, place.file),
+			.line = place.line,
+		};
+	}
+	return n;
 }
 
 unsigned trace_tables_frames(struct trace_tables *t, uint32_t id,
 			     struct trace_frame out[TRACE_FRAMES_MAX])
 {
 	const struct trace_stack *s = &t->stacks[id - 1];
-	uint32_t depth, n;
+	struct trace_frame some[INLINED_MAX + 1];
+	uint32_t depth;
+	unsigned n = 0;
 
 	if (!s->stack) {
 		out[0] = (struct trace_frame){ .pc = s->pc, .function = s->text };
-		if (t->names->file)
-			out[0].file = trace_tables_text(
-				t, t->names->file(t->names, s->pc, &out[0].line));
 		return 1;
 	}
 	for (depth = s->stack->depth; depth > 1; depth--) {
@@ -183,8 +198,12 @@ unsigned trace_tables_frames(struct trace_tables *t, uint32_t id,
 		if (l && !is_below_root(strtab_get(&t->strings, l->function)->text))
 			break;
 	}
-	n = depth < TRACE_FRAMES_MAX ? depth : TRACE_FRAMES_MAX;
-	for (uint32_t i = 0; i < n; i++)
-		fill(t, s->stack->pcs[i == n - 1 ? depth - 1 : i], s->stack->generation, &out[i]);
+	for (uint32_t i = 0; i < depth; i++) {
+		unsigned frames = expand(t, s->stack->pcs[i], s->stack->generation, some);
+
+		/* when there are too many, the root stays */
+		for (unsigned k = 0; k < frames; k++)
+			out[n < TRACE_FRAMES_MAX ? n++ : TRACE_FRAMES_MAX - 1] = some[k];
+	}
 	return n;
 }

@@ -21,18 +21,26 @@ enum { TRACE_TEXT_MAX = 1024, TRACE_FRAMES_MAX = 100 };
 /* The module generation of now. */
 #define TRACE_NOW UINT32_MAX
 
+/* Where a frame is. */
+struct trace_place {
+	const char *function, *file; /* file: NULL or "": unknown */
+	uint32_t line;
+};
+
 /* Who knows names. */
 struct trace_names {
 	/* The function of an address of this module generation (or TRACE_NOW): never NULL. */
 	const char *(*function)(struct trace_names *names, uint64_t pc, uint32_t generation);
 	/* 0, or the number of the unloaded module that it lay in; may be NULL. */
 	uint32_t (*gone)(struct trace_names *names, uint64_t pc, uint32_t generation);
-	/* May be NULL: then frames have no file. */
-	const char *(*file)(struct trace_names *names, uint64_t pc, uint32_t *out_line);
+	/* May be NULL: then frames have no file.
+	 * Frame i of an address, innermost first: the number of frames that it has, 0 when nothing is known. */
+	unsigned (*place)(struct trace_names *names, uint64_t pc, uint32_t generation, unsigned i,
+			  struct trace_place *out);
 };
 
 struct trace_frame {
-	uint64_t pc; /* readers know a frame by it */
+	uint64_t pc; /* readers know a frame by it: no two have the same */
 	uint32_t function, file, line;
 };
 

@@ -40,13 +40,14 @@ static const char *function_of(struct trace_names *names, uint64_t pc, uint32_t 
 	}
 }
 
-static const char *file_of(struct trace_names *names, uint64_t pc, uint32_t *out_line)
+static unsigned place_of(struct trace_names *names, uint64_t pc, uint32_t generation, unsigned i,
+			 struct trace_place *out)
 {
-	*out_line = (uint32_t)(pc >> 12);
-	return "f.c";
+	*out = (struct trace_place){ function_of(names, pc, generation), "f.c", (uint32_t)(pc >> 12) };
+	return 1;
 }
 
-static struct trace_names names = { .function = function_of, .file = file_of };
+static struct trace_names names = { .function = function_of, .place = place_of };
 
 static uint32_t stack_of(struct trace_tables *tables, uint32_t depth, uintptr_t leaf, uintptr_t root)
 {
