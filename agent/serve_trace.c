@@ -118,8 +118,15 @@ static void read_name(uint32_t tid, char name[TRACE_NAME])
 static bool add_record(void *arg, const struct trace_record *record)
 {
 	struct trace_job *j = arg;
+	uint8_t kind = atomic_load(&record->kind);
+	bool ok = true;
 
-	return tracenames_note(j->names, record->stack) && trace_merge_add(j->merge, record);
+	/* others have a name in their place */
+	if (kind == TRACE_BEGIN || kind == TRACE_WAIT || kind == TRACE_SAMPLE)
+		ok = tracenames_note(j->names, record->stack);
+	if (kind == TRACE_WAIT)
+		ok = ok && tracenames_note(j->names, record->waker_stack);
+	return ok && trace_merge_add(j->merge, record);
 }
 
 static bool add_thread(struct trace_job *j, uint32_t tag, uint32_t tid, uint64_t start, bool existed)
