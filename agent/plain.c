@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The endpoints that answer with a text at once: cmdline, symbol, agent. */
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -24,7 +25,10 @@
 #include "agent/options.h"
 #include "agent/serve.h"
 #include "encode/helper.h"
+#include "encode/lines.h"
 #include "encode/symbols.h"
+
+enum { SYMBOL_SLICE_NS = 8000000 };
 
 static const char *const text_type = "text/plain; charset=utf-8";
 
@@ -85,40 +89,133 @@ static bool parse_address(const char *at, size_t n, uint64_t *out)
 	return true;
 }
 
-/* symbolz: "num_symbols: 1", then a line per address that has a function. The name is the linkage
- * name: the client demangles. */
+/* ---- symbol ---- */
+
+struct symbol_job {
+	struct symbols *symbols;
+	struct lines *lines; /* NULL: names that are not in symbol tables are not asked for */
+};
+
+static void drop_symbols(struct exchange *x)
+{
+	struct symbol_job *j = x->state;
+
+	if (!j)
+		return;
+	lines_drop(j->lines);
+	symbols_close(j->symbols);
+	symbols_trim();
+	mem_free(j);
+	x->state = NULL;
+}
+
+/* The next address of the request behind *at. false: none is left. */
+static bool next_address(const char **at, const char *end, uint64_t *out)
+{
+	while (*at < end) {
+		const char *plus = memchr(*at, '+', (size_t)(end - *at));
+		size_t n = (size_t)((plus ? plus : end) - *at);
+		const char *number = *at;
+
+		*at += n + 1;
+		if (parse_address(number, n, out))
+			return true;
+	}
+	return false;
+}
+
+static const char *addresses(const struct exchange *x, size_t *out_size)
+{
+	const char *at = exchange_body(x, out_size);
+
+	if (at)
+		return at;
+	*out_size = x->request.query.size;
+	return x->request.query.at;
+}
+
+/* A line for each address that has a function. The name is the linkage name: the client demangles. */
+static int put_symbols(struct exchange *x, const struct symbol_job *j)
+{
+	size_t size;
+	const char *at = addresses(x, &size), *end = at + size;
+	uint64_t address;
+
+	while (next_address(&at, end, &address)) {
+		uint32_t generation = modules_generation();
+		struct line_frame frame;
+		struct symbol symbol;
+		unsigned n;
+		long index;
+
+		if (!symbols_find(j->symbols, address, generation, &symbol))
+			return -ENOMEM;
+		frame.linkage = symbol.linkage;
+		index = j->lines ? lines_index(j->lines, address, generation) : -1;
+		n = index >= 0 ? lines_count(j->lines, (size_t)index, &symbol) : 0;
+		if (n && !lines_frame(j->lines, (size_t)index, n - 1, &symbol, &frame))
+			return -ENOMEM;
+		if (symbol.mapping >= 0 || symbol.start)
+			fmt_sink(&x->body, "0x%lx %s\n", address, frame.linkage);
+	}
+	return 0;
+}
+
+static enum job_state symbol_step(struct exchange *x, uint64_t now_ns)
+{
+	struct symbol_job *j = x->state;
+	int more = j->lines ? lines_step(j->lines, SYMBOL_SLICE_NS) : 0;
+
+	if (more == 2)
+		return serve_wait(x, lines_wait(j->lines, &x->wake_ns));
+	if (more)
+		return JOB_AGAIN;
+	return put_symbols(x, j) == 0 ? JOB_DONE : serve_no_memory(x);
+}
+
+/* What no symbol table names may be known to .gnu_debugdata or to debug information, as in profiles. */
+static bool ask_lines(struct symbol_job *j, const char *at, const char *end)
+{
+	uint64_t address;
+
+	while (next_address(&at, end, &address)) {
+		struct symbol symbol;
+
+		if (!symbols_find(j->symbols, address, modules_generation(), &symbol))
+			return false;
+		if (!symbol.unnamed)
+			continue;
+		if (!j->lines)
+			j->lines = lines_new(j->symbols, NULL);
+		if (!j->lines || !lines_add(j->lines, address, modules_generation()))
+			return false;
+	}
+	return true;
+}
+
+/* symbolz: "num_symbols: 1", which stands for any number, then the lines. */
 void serve_symbol(const struct profile *profile, struct exchange *x)
 {
 	size_t size;
-	const char *at = exchange_body(x, &size);
-	struct symbols *symbols;
+	const char *at = addresses(x, &size);
+	struct symbol_job *j;
 
-	if (!at) {
-		at = x->request.query.at;
-		size = x->request.query.size;
-	}
 	reply_begin(x, 200, text_type, NULL);
 	sink_text(&x->body, "num_symbols: 1\n");
 	if (!at || !size || x->request.method == METHOD_HEAD)
 		return;
-	symbols = symbols_open();
-	if (!symbols) {
-		reply_error(x, 500, "out of memory: PPROF_MAX_MEM is too small for this answer");
+	j = mem_zalloc(sizeof(*j));
+	x->state = j;
+	x->drop = drop_symbols;
+	x->step = symbol_step;
+	if (j)
+		j->symbols = symbols_open();
+	if (j && j->symbols &&
+	    (serve_symbolize(x) != SYMBOLIZE_LINES || ask_lines(j, at, at + size)))
 		return;
-	}
-	for (const char *end = at + size; at < end;) {
-		const char *plus = memchr(at, '+', (size_t)(end - at));
-		size_t n = (size_t)((plus ? plus : end) - at);
-		struct symbol symbol;
-		uint64_t address;
-
-		if (parse_address(at, n, &address) &&
-		    symbols_find(symbols, address, modules_generation(), &symbol) &&
-		    (symbol.mapping >= 0 || symbol.start))
-			fmt_sink(&x->body, "0x%lx %s\n", address, symbol.linkage);
-		at += n + 1;
-	}
-	symbols_close(symbols);
+	serve_no_memory(x);
+	x->step = NULL;
+	drop_symbols(x);
 }
 
 static const char *kind_word(enum stat_kind kind)

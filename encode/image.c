@@ -330,6 +330,7 @@ static long entry_name(struct image *image, const struct symtab_entry *e, char *
 static unsigned awkwardness(const struct symtab_entry *e, const char *name, bool old)
 {
 	unsigned score = old ? 50 : 0;
+	size_t len = strlen(name);
 
 	if (e->binding == STB_LOCAL)
 		score += 1000;
@@ -337,6 +338,10 @@ static unsigned awkwardness(const struct symtab_entry *e, const char *name, bool
 		score += 500;
 	if (name[0] == '_')
 		score += name[1] == '_' ? 200 : name[1] == 'Z' || name[1] == 'R' ? 0 : 100;
+	if (strncmp(name, "__GI_", 5) == 0) /* glibc's own aliases */
+		score += 150;
+	if (len > 5 && strcmp(name + len - 5, "_init") == 0) /* pthread_spin_init is pthread_spin_unlock */
+		score += 5;
 	if (e->binding == STB_WEAK)
 		score += 10;
 	return score;

@@ -81,6 +81,18 @@ static struct question *take_question(struct lines_results *r, const char **at, 
 	return &r->questions[index];
 }
 
+/* A compiler that splits the beginning off a function inlines it into what it calls by the same name, at
+ * the line where the function begins: one frame to people. */
+static void join_split(struct lines_results *r, struct question *q)
+{
+	struct reply_frame *last = &r->frames[r->n_frames - 1];
+
+	if (q->n < 2 || !last->name || last->name != last[-1].name || last->line != last->start)
+		return;
+	q->n--;
+	r->n_frames--;
+}
+
 static bool take_frames(struct lines_results *r, const char *at, const char *end)
 {
 	struct question *q = take_question(r, &at, end);
@@ -105,6 +117,7 @@ static bool take_frames(struct lines_results *r, const char *at, const char *end
 		r->frames[r->n_frames++] = frame;
 		q->n++;
 	}
+	join_split(r, q);
 	q->answered = true;
 	r->n_answered++;
 	return true;
