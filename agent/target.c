@@ -242,8 +242,10 @@ static void sweep(void)
 
 uint64_t target_tick(uint64_t now_ns)
 {
-	if (!self.path[0])
+	if (!self.directory[0])
 		return UINT64_MAX;
+	if (!self.path[0])
+		return now_ns + again_ns; /* not listening yet */
 	if (now_ns >= self.sweep_at_ns) {
 		sweep();
 		self.sweep_at_ns = now_ns + sweep_ns;
