@@ -4,8 +4,8 @@
 VERSION := 0.1.0
 BUILD   ?= build
 PREFIX  ?= /usr/local
-LIBDIR  ?= $(PREFIX)/lib
-LIBEXECDIR ?= $(PREFIX)/libexec
+# Where the loader's $LIB points below a prefix: lib/x86_64-linux-gnu on Debian, lib64 on Fedora.
+LIBDIR  ?= $(PREFIX)/$(or $(addprefix lib/,$(shell $(CC) -print-multiarch 2>/dev/null)),$(if $(wildcard /usr/lib64/libc.so.6),lib64,lib))
 ARCH    ?= $(shell uname -m)
 CLANG   ?= clang
 OBJCOPY ?= objcopy
@@ -100,12 +100,7 @@ $(BUILD)/gen/exports.map: hooks/hooks.def scripts/gen-exports
 
 -include tests/tests.mk
 
-install: all ## install the library and its symbolizer (PREFIX, DESTDIR, LIBDIR, LIBEXECDIR)
-	install -D -m 755 $(LIB) $(DESTDIR)$(LIBDIR)/libpprofagent.so
-	install -D -m 755 $(SYMBOLIZER) $(DESTDIR)$(LIBEXECDIR)/pprofagent-symbolize
-
-uninstall: ## remove what install put there
-	rm -f $(DESTDIR)$(LIBDIR)/libpprofagent.so $(DESTDIR)$(LIBEXECDIR)/pprofagent-symbolize
+include scripts/package/package.mk
 
 docs: ## write the documents that are made from tables
 	$(Q)BUILD=$(BUILD) scripts/gen-docs .
@@ -141,10 +136,6 @@ format: ## lay out the source with clang-format
 lint: $(GEN) ## clang-tidy, shellcheck
 	clang-tidy --quiet $(SRC) -- $(OWN_CPPFLAGS) -std=gnu17
 	shellcheck $$(git ls-files scripts .ci | xargs grep -lE '^#!.*(ba)?sh')
-
-dist: ## source archive from git
-	$(Q)mkdir -p $(BUILD)
-	git archive --prefix=libpprofagent-$(VERSION)/ -o $(BUILD)/libpprofagent-$(VERSION).tar.gz HEAD
 
 clean: ## remove $(BUILD)
 	rm -rf $(BUILD)

@@ -27,6 +27,7 @@
 
 enum {
 	STACK = 512 << 10,     /* libiberty's demangler recurses */
+	TARGET_WAIT_NS = 100000000,
 	LOOK_NS = 100000000,   /* how often the agent's thread looks whether it is asked */
 	FORK_EXEC_NS = 200000000, /* a forked child that execs sooner only starts another program */
 };
@@ -202,11 +203,21 @@ static void write_here(void (*write)(void *), const char *reason, bool last)
 	unblock_signals(&mask, guarded);
 }
 
+/* With the turn: the agent's thread may be about to write the file. */
+static void remove_target(bool for_good)
+{
+	bool mine = turn_take(sys_clock_ns(CLOCK_MONOTONIC) + TARGET_WAIT_NS);
+
+	target_remove(for_good);
+	if (mine)
+		turn_give();
+}
+
 static void at_exit(void)
 {
 	if (sys_getpid() != self.pid || atomic_load(&self.done))
 		return;
-	target_remove(true);
+	remove_target(true);
 	if (self.on)
 		write_here(write_last, "at exit", true);
 }
@@ -222,7 +233,7 @@ static void at_exec(void)
 	if (sys_getpid() != self.pid ||
 	    (process_generation() && sys_clock_ns(CLOCK_MONOTONIC) - self.start_ns < FORK_EXEC_NS))
 		return;
-	target_remove(false);
+	remove_target(false);
 	if (self.on)
 		write_here(write_before_exec, "before exec", false);
 }
@@ -231,7 +242,7 @@ static void at_death(int sig)
 {
 	char reason[64];
 
-	target_remove(true);
+	remove_target(true);
 	fmt_buf(reason, sizeof(reason), "before the death by signal %d", sig);
 	if (self.on)
 		write_here(write_last, reason, true);

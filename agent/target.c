@@ -167,6 +167,8 @@ static void put(void)
 	if (err)
 		log_line(LOG_WARN, "PPROF_SD_DIR: cannot write %s (error %d)", self.path, -err);
 	atomic_store(&self.there, err == 0);
+	if (atomic_load(&self.ended) && atomic_exchange(&self.there, false))
+		sys_unlink(self.path);
 }
 
 void target_write(const char *addresses, bool worker)
@@ -242,15 +244,20 @@ static void sweep(void)
 
 uint64_t target_tick(uint64_t now_ns)
 {
-	if (!self.path[0])
+	uint64_t removed;
+
+	if (!self.directory[0])
 		return UINT64_MAX;
+	if (!self.path[0])
+		return now_ns + again_ns; /* not listening yet */
 	if (now_ns >= self.sweep_at_ns) {
 		sweep();
 		self.sweep_at_ns = now_ns + sweep_ns;
 	}
-	if (atomic_load(&self.there) || atomic_load(&self.ended))
-		return self.sweep_at_ns;
-	if (now_ns >= atomic_load(&self.removed_ns) + again_ns)
+	removed = atomic_load(&self.removed_ns);
+	if (!removed || atomic_load(&self.there) || atomic_load(&self.ended))
+		return now_ns + again_ns < self.sweep_at_ns ? now_ns + again_ns : self.sweep_at_ns;
+	if (now_ns >= removed + again_ns)
 		put();
 	return now_ns + again_ns;
 }
@@ -260,5 +267,6 @@ void target_child(void)
 	self.path[0] = '\0';
 	atomic_store(&self.there, false);
 	atomic_store(&self.ended, false);
+	atomic_store(&self.removed_ns, 0);
 	self.sweep_at_ns = 0;
 }

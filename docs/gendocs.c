@@ -79,6 +79,80 @@ static void launcher(void)
 #undef OPTION
 }
 
+/* ---- man pages (mdoc): one item of a tagged list per setting ---- */
+
+/* Lines of less than 80 characters, a new one for each sentence; nothing that roff takes for a request. */
+static void man_text(const char *text)
+{
+	size_t column = 0;
+
+	while (*text) {
+		size_t n = strcspn(text, " ");
+		bool sentence = n && strchr(".:;", text[n - 1]) && text[n] == ' ' && text[n - 1] == '.';
+
+		if (column && column + 1 + n > 76) {
+			putchar('\n');
+			column = 0;
+		}
+		if (column)
+			putchar(' ');
+		else if (*text == '.' || *text == '\'')
+			printf("\\&");
+		for (size_t i = 0; i < n; i++)
+			printf(text[i] == '\\' ? "\\e" : "%c", text[i]);
+		column += n + 1;
+		text += n + (text[n] == ' ');
+		if (sentence) {
+			putchar('\n');
+			column = 0;
+		}
+	}
+	if (column)
+		putchar('\n');
+}
+
+static void man_default(const char *kind, const char *text, int64_t number, const char *unit)
+{
+	if (!strcmp(kind, "TEXT"))
+		text ? printf("The default is\n.Ql %s .\n", text) : printf("Not set by default.\n");
+	else if (!strcmp(kind, "CHOICE"))
+		printf("One of\n.Ql %s .\n", unit);
+	else
+		printf("The default is %ld%s%s.\n", number, *unit ? " " : "", unit);
+}
+
+#define MAN_TEXT(fallback)   (const char *)(fallback), 0
+#define MAN_INT(fallback)    NULL, (fallback)
+#define MAN_SWITCH(fallback) NULL, (fallback)
+#define MAN_CHOICE(fallback) NULL, (fallback)
+
+static void man_settings(void)
+{
+#define OPTION(field, kind, name, fallback, min, max, unit, help) \
+	printf(".It Ev PPROF_%s\n", name);                       \
+	man_text(help);                                          \
+	man_default(#kind, MAN_##kind(fallback), unit);
+#include "agent/options.def"
+#undef OPTION
+}
+
+static void man_option(const char *name, bool is_switch)
+{
+	printf(".It Fl -");
+	for (const char *c = name; *c; c++)
+		putchar(*c == '_' ? '-' : *c | (*c >= 'A' && *c <= 'Z' ? 0x20 : 0));
+	printf(is_switch ? "\n" : " Ar value\n");
+}
+
+static void man_launcher(void)
+{
+#define OPTION(field, kind, name, fallback, min, max, unit, help) \
+	man_option(name, !strcmp(#kind, "SWITCH"));              \
+	man_text(help);
+#include "agent/options.def"
+#undef OPTION
+}
+
 /* ---- endpoints ---- */
 
 static void endpoint(const struct profile *p)
@@ -163,6 +237,8 @@ int main(int argc, char **argv)
 		{ "counters", counters },
 		{ "hooks", hooks },
 		{ "launcher", launcher },
+		{ "man-settings", man_settings },
+		{ "man-launcher", man_launcher },
 	};
 
 	for (size_t i = 0; argc == 2 && i < sizeof(documents) / sizeof(documents[0]); i++) {
@@ -171,6 +247,6 @@ int main(int argc, char **argv)
 			return 0;
 		}
 	}
-	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks|launcher\n");
+	fprintf(stderr, "usage: gendocs options|endpoints|counters|hooks|launcher|man-settings|man-launcher\n");
 	return 2;
 }

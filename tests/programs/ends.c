@@ -11,6 +11,7 @@
  *   ends noexec                    an exec that fails, then burns 0.1 s
  *   ends fork SECONDS              a forked child burns, _exits; the parent burns as well
  *   ends wait                      says "ready", waits in pause() for a minute at most
+ *   ends busy                      says "ready"; threads allocate and wait for a lock, for two minutes at most
  *   ends handled SIGNAL            has a handler of its own that prints; says "ready", ends by it
  */
 #include <pthread.h>
@@ -167,6 +168,35 @@ static void views(int sig)
 	pause();
 }
 
+static void *allocates_and_waits(void *arg)
+{
+	void *ring[64] = { NULL };
+
+	for (size_t i = 0;; i++) {
+		pthread_mutex_lock(&lock);
+		free(ring[i % 64]);
+		ring[i % 64] = malloc(20000);
+		usleep(300);
+		burn_here(0.0001);
+		pthread_mutex_unlock(&lock);
+		usleep(10);
+	}
+	return arg;
+}
+
+static void busy(void)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 3; i++)
+		pthread_create(&t, NULL, allocates_and_waits, NULL);
+	printf("ready\n");
+	fflush(stdout);
+	alarm(120);
+	for (;;)
+		pause();
+}
+
 static void says(int sig)
 {
 	static const char text[] = "handled\n";
@@ -202,6 +232,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(what, "both"))
 		both_end();
+	if (!strcmp(what, "busy"))
+		busy();
 	if (!strcmp(what, "views"))
 		views(atoi(arg));
 	if (!strcmp(what, "exec")) {
