@@ -129,7 +129,7 @@ def test_redis_planted():
         cli = ["redis-cli", "-s", path]
         subprocess.run([*cli, "SETBIT", "bits", "80000000", "1"], env=lib.environment(), check=True, capture_output=True)
         lib.background(["redis-benchmark", "-s", path, "-l", "-q", "-c", "10", "BITCOUNT", "bits"])
-        until(lambda: View(app.profile(seconds=1)).below("redisPopcount", "samples") > 10, "the load works", 60)
+        until(lambda: View(app.profile(seconds=1)).below("redisPopcount", "samples") > 3, "the load works", 60)
         judge(long_enough(app), "redis, BITCOUNT", ("redisPopcount",), 0.9)
 
 
@@ -139,7 +139,7 @@ def test_redis_under_its_benchmark():
     app, path = redis()
     with app:
         lib.background(["redis-benchmark", "-s", path, "-l", "-q", "-c", "20", "-P", "8", "-n", "100000", "-t", "set,get,lpush,lrange_100"])
-        until(lambda: View(app.profile(seconds=1)).total("samples") > 30, "the load works", 60)
+        until(lambda: View(app.profile(seconds=1)).total("samples") > 3, "the load works", 60)
         view = long_enough(app)
         share, causes = view.incomplete()
         samples = view.total("samples")
@@ -163,7 +163,7 @@ def test_redis_agrees_with_perf():
     with app:
         data = lib.scratch() / "perf.data"
         lib.background(["redis-benchmark", "-s", path, "-l", "-q", "-c", "10", "-P", "32", "-n", "100000", "-t", "lrange_300,sadd,zadd"])
-        until(lambda: View(app.profile(seconds=1)).total("samples") > 30, "the load works", 60)
+        until(lambda: View(app.profile(seconds=1)).total("samples") > 3, "the load works", 60)
         record = lib.background([perf, "record", "-q", "-e", "cpu-clock:u", "-F", "499", "-o", data, "-p", str(app.pid), "--", "sleep", "6"],
                                 stderr=subprocess.PIPE)
         view = View(app.profile(seconds=6, hz=500))
