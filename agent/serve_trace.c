@@ -27,6 +27,7 @@
 #include "agent/options.h"
 #include "agent/profiles.h"
 #include "agent/trace_asleep.h"
+#include "agent/trace_request.h"
 #include "encode/symbols.h"
 #include "encode/trace_merge.h"
 
@@ -338,63 +339,6 @@ static bool begin_sampling(void)
 				    (unsigned)options->cpu_profile_rate) == 0;
 }
 
-/* A decimal number as strconv.ParseFloat reads it, in ns; anything else, and what is not above 0, is 1 s.
- * UINT64_MAX: more than can be. */
-static uint64_t seconds_of(const struct exchange *x)
-{
-	const uint64_t second = 1000000000;
-	double value = 0, place = 1;
-	bool digits = false, point = false, negative;
-	int exponent = 0, sign = 1;
-	char text[64];
-	const char *c = text;
-
-	if (request_query(&x->request, "seconds", text, sizeof(text)) <= 0)
-		return second;
-	negative = *c == '-';
-	c += *c == '-' || *c == '+';
-	if (!strcmp(c, "inf") || !strcmp(c, "Inf"))
-		return negative ? second : UINT64_MAX;
-	for (; (*c >= '0' && *c <= '9') || (*c == '.' && !point); c++) {
-		if (*c == '.') {
-			point = true;
-			continue;
-		}
-		digits = true;
-		value = value * 10 + (*c - '0');
-		place = point ? place * 10 : 1;
-	}
-	if (digits && (*c == 'e' || *c == 'E')) {
-		c++;
-		sign = *c == '-' ? -1 : 1;
-		c += *c == '-' || *c == '+';
-		digits = *c >= '0' && *c <= '9';
-		for (; *c >= '0' && *c <= '9' && exponent < 400; c++)
-			exponent = exponent * 10 + (*c - '0');
-	}
-	if (!digits || *c || negative)
-		return second;
-	for (value /= place; exponent; exponent--)
-		value = sign > 0 ? value * 10 : value / 10;
-	value *= 1e9;
-	if (value < 1)
-		return value > 0 ? 1 : second;
-	return value < 1e18 ? (uint64_t)value : UINT64_MAX;
-}
-
-static const struct trace_format *format_of(const struct exchange *x)
-{
-	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2, &trace_perfetto };
-	char word[16];
-
-	if (request_query(&x->request, "format", word, sizeof(word)) <= 0)
-		return &trace_v1;
-	for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-		if (!strcmp(word, formats[i]->name))
-			return formats[i];
-	return NULL;
-}
-
 static void refuse(struct exchange *x, const char *text)
 {
 	reply_error(x, 500, text);
@@ -431,16 +375,12 @@ static void begin(struct exchange *x, uint64_t ns)
 
 void serve_trace(const struct profile *profile, struct exchange *x)
 {
-	const struct trace_format *format = format_of(x);
-	uint64_t ns = seconds_of(x);
+	struct trace_request asked;
+	const char *wrong = trace_request_read(x, &asked);
 	struct trace_job *j;
 
-	if (!format) {
-		reply_error(x, 400, "invalid value for \"format\" - must be go1.19, go1.22 or perfetto");
-		return;
-	}
-	if (ns / 1000000000u > (uint64_t)options->max_seconds) {
-		reply_error(x, 400, "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS");
+	if (wrong) {
+		reply_error(x, 400, wrong);
 		return;
 	}
 	if (x->request.method == METHOD_HEAD) {
@@ -453,8 +393,9 @@ void serve_trace(const struct profile *profile, struct exchange *x)
 		return;
 	}
 	j->profile = profile;
-	j->format = format;
+	j->format = asked.format;
+	j->window.pool = asked.pool;
 	x->state = j;
 	x->drop = drop;
-	begin(x, ns);
+	begin(x, asked.ns);
 }

@@ -156,7 +156,7 @@ void trace_merge_drop(struct trace_merge *m)
 	mem_free(m->threads);
 	mem_free(m->slots);
 	mem_free(m->heap);
-	mem_free(m->proc_taken);
+	mem_free(m->procs_taken);
 	mem_free(m);
 }
 
@@ -177,7 +177,7 @@ bool trace_merge_thread(struct trace_merge *m, const struct trace_thread *thread
 	t->existed |= thread->existed;
 	/* before all that happened at the same moment */
 	return !thread->existed || existed ||
-	       push(m, m->window.start_ns, NULL, trace_lane_of(m, t) - 1);
+	       push(m, m->window.start_ns, NULL, 2 * (trace_lane_of(m, t) - 1));
 }
 
 bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
@@ -194,6 +194,9 @@ bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
 		t->start = r->value;
 	if (r->kind == TRACE_END)
 		memcpy(t->own_name, r->name, sizeof(t->own_name) - 1);
+	/* who waits already gives the processor back before the next one is there */
+	if (r->kind == TRACE_WAIT && r->at_ns <= from)
+		return push(m, from, r, 2 * (trace_lane_of(m, t) - 1) + 1);
 	return push(m, r->at_ns > from ? r->at_ns : from, r, UINT32_MAX / 2 + m->added++);
 }
 
@@ -244,7 +247,7 @@ static void happen(struct trace_merge *m)
 	bool legal = true;
 
 	if (!r) {
-		trace_exist(m, &m->threads[p.order], p.ns);
+		trace_exist(m, &m->threads[p.order / 2], p.ns);
 		pop(m);
 		return;
 	}

@@ -5,7 +5,8 @@
  * possible in the state that a thread is in is dropped and counted. Resumable like encode/pprof.h.
  *
  * Lanes: processor 0 is the agent's; a thread has the lowest processor that was free when it began, and
- * is its only user until it ends. "Runs" means: is not in a wait that was recorded.
+ * is its only user until it ends; or with `pool` until it waits, and then another one when it goes on: so
+ * there are as many as ever ran at once. "Runs" means: is not in a wait that was recorded.
  *
  * Context: agent.
  */
@@ -25,6 +26,7 @@ struct trace_window {
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
 	uint32_t agent_tid, pid;
 	const char *process; /* threads of this name get no label */
+	bool pool;	     /* lanes of v1 and v2 are taken by who runs, not by who lives */
 	const char *notice;  /* what the reader should know (text of a log message), or NULL */
 };
 

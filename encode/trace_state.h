@@ -48,8 +48,9 @@ struct trace_merge {
 	struct pending *heap;
 	size_t n_heap, heap_room;
 	uint32_t added;
-	uint8_t *proc_taken; /* by number */
-	size_t n_procs, procs_room;
+	uint64_t *procs_taken; /* a bit for each */
+	size_t n_procs;	       /* that ever were */
+	size_t procs_room, procs_from; /* all in words before this one are taken */
 	uint64_t last_ts;
 	uint64_t dropped;
 	bool procs_said, noticed, created;

@@ -79,8 +79,8 @@ void tracebuf_wait_begins(struct thread *thread, const struct trace_wait *wait);
 void tracebuf_wait_ends(struct thread *thread, const struct trace_wait *wait, uint64_t now_ns,
 			bool happened, bool woken);
 
-/* The caller is about to let go what a traced thread may wait for, through `function`. (Not for
- * joins: a thread that ends is gone from here long before the kernel lets its joiner go.) */
+/* The caller is about to let go what a traced thread may wait for, through `function`. (Joins wait for
+ * the pthread_t, which tracebuf_thread_end lets go.) */
 void tracebuf_wakes(const void *object, const void *function);
 
 /* A CPU sample of the calling thread. Context: signal. */
