@@ -43,14 +43,14 @@ enum {
 struct lived {
 	uint32_t tag, tid, index;
 	uint64_t start;
-	uint64_t stamp; /* changes when it runs */
+	uint64_t stamp;		  /* changes when it runs */
+	struct trace_record wait; /* it slept then; TRACE_NOTHING: it ran */
 };
 
-/* One that lives when it ends, and what it waits for. */
+/* One that waits when it ends. */
 struct at_end {
-	struct trace_record wait; /* TRACE_NOTHING: it is not known to wait */
+	struct trace_record wait;
 	uint32_t index;
-	uint64_t stamp; /* of struct lived, 0: it is younger */
 };
 
 struct trace_job {
@@ -63,9 +63,9 @@ struct trace_job {
 	bool sampling;	/* holds a CPU session */
 	int64_t heap_bytes;
 	struct lived *lived;
-	uint32_t n_lived;
+	uint32_t n_lived, looked;
 	struct at_end *ends;
-	uint32_t n_ends, looked;
+	uint32_t n_ends, completed;
 	struct peeker *peeker;
 	struct trace_merge *merge;
 	char process[TRACE_NAME];
@@ -173,8 +173,16 @@ static bool add_all(struct trace_job *j)
 	if (!tracebuf_each(add_record, j->merge))
 		return false;
 	for (uint32_t i = 0; i < j->n_ends; i++)
-		if (j->ends[i].wait.kind && !trace_merge_add(j->merge, &j->ends[i].wait))
+		if (!trace_merge_add(j->merge, &j->ends[i].wait))
 			return false;
+	for (uint32_t i = 0; i < j->n_lived; i++) {
+		struct trace_record *wait = &j->lived[i].wait;
+
+		if (wait->kind)
+			trace_asleep_cut(j->symbols, wait);
+		if (wait->kind && !trace_merge_asleep(j->merge, wait))
+			return false;
+	}
 	return true;
 }
 
@@ -182,7 +190,7 @@ static bool add_all(struct trace_job *j)
  * dropped by the merger. */
 static bool note_ends(struct trace_job *j)
 {
-	uint32_t n = threads_records(), at = 0;
+	uint32_t n = threads_records();
 
 	j->ends = mem_zalloc((n + 1) * sizeof(*j->ends));
 	if (!j->ends)
@@ -191,15 +199,9 @@ static bool note_ends(struct trace_job *j)
 		struct at_end *end = &j->ends[j->n_ends];
 		struct thread *t = threads_at(i);
 
-		while (at < j->n_lived && j->lived[at].index < i)
-			at++;
-		if (atomic_load(&t->state) != THREAD_LIVE)
-			continue;
 		end->index = i;
-		if (at < j->n_lived && j->lived[at].index == i && j->lived[at].tag == atomic_load(&t->tag))
-			end->stamp = j->lived[at].stamp;
-		tracebuf_waits(t, &end->wait);
-		j->n_ends++;
+		if (atomic_load(&t->state) == THREAD_LIVE && tracebuf_waits(t, &end->wait))
+			j->n_ends++;
 	}
 	return true;
 }
@@ -248,17 +250,16 @@ static enum job_state merge_all(struct exchange *x)
 	return JOB_AGAIN;
 }
 
-/* Looks at those who may sleep. */
-static enum job_state look_step(struct exchange *x, uint64_t now_ns)
+static enum job_state complete_step(struct exchange *x, uint64_t now_ns)
 {
 	struct trace_job *j = x->state;
 
-	for (; j->peeker && j->looked < j->n_ends; j->looked++) {
-		struct at_end *end = &j->ends[j->looked];
+	for (; j->peeker && j->completed < j->n_ends; j->completed++) {
+		struct at_end *end = &j->ends[j->completed];
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
 			return JOB_AGAIN;
-		trace_asleep_look(j->peeker, j->symbols, threads_at(end->index), end->stamp, &end->wait);
+		trace_asleep_complete(j->peeker, j->symbols, threads_at(end->index), &end->wait);
 	}
 	return merge_all(x);
 }
@@ -281,7 +282,7 @@ static enum job_state finish(struct exchange *x, uint64_t now_ns)
 	j->symbols = symbols_open();
 	if (!j->symbols)
 		return no_memory(x);
-	x->step = look_step;
+	x->step = complete_step;
 	return JOB_AGAIN;
 }
 
@@ -300,6 +301,25 @@ static enum job_state record_step(struct exchange *x, uint64_t now_ns)
 		return finish(x, now_ns);
 	x->wake_ns = now_ns + TICK_NS < j->window.end_ns ? now_ns + TICK_NS : j->window.end_ns;
 	return JOB_WAIT;
+}
+
+/* Looks at those who have slept since the window began. */
+static enum job_state look_step(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	uint64_t stamp = 0;
+
+	for (; j->peeker && j->looked < j->n_lived && now_ns < j->window.end_ns; j->looked++) {
+		struct lived *l = &j->lived[j->looked];
+
+		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
+			return JOB_AGAIN;
+		if (!trace_asleep_look(j->peeker, threads_at(l->index), &l->wait, &stamp) ||
+		    stamp != l->stamp || l->wait.tag != l->tag)
+			l->wait.kind = TRACE_NOTHING;
+	}
+	x->step = record_step;
+	return record_step(x, now_ns);
 }
 
 /* ---- the beginning ---- */
@@ -370,7 +390,7 @@ static void begin(struct exchange *x, uint64_t ns)
 	j->window.start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	j->window.end_ns = j->window.start_ns + ns;
 	x->wake_ns = j->window.start_ns;
-	x->step = record_step;
+	x->step = look_step;
 }
 
 void serve_trace(const struct profile *profile, struct exchange *x)

@@ -190,6 +190,8 @@ bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
 	t = thread_of(m, r->tag, r->tid);
 	if (!t)
 		return false;
+	if (!t->first_ns || r->at_ns < t->first_ns)
+		t->first_ns = r->at_ns ? r->at_ns : 1;
 	if (r->kind == TRACE_BEGIN)
 		t->start = r->value;
 	if (r->kind == TRACE_END)
@@ -198,6 +200,17 @@ bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
 	if (r->kind == TRACE_WAIT && r->at_ns <= from)
 		return push(m, from, r, 2 * (trace_lane_of(m, t) - 1) + 1);
 	return push(m, r->at_ns > from ? r->at_ns : from, r, UINT32_MAX / 2 + m->added++);
+}
+
+bool trace_merge_asleep(struct trace_merge *m, struct trace_record *record)
+{
+	const struct thread_run *t = trace_find(m, record->tag);
+
+	if (!t || (t->first_ns && t->first_ns <= m->window.start_ns))
+		return true;
+	record->at_ns = m->window.start_ns;
+	record->until_ns = t->first_ns ? t->first_ns : TRACE_NEVER;
+	return push(m, record->at_ns, record, 2 * (trace_lane_of(m, t) - 1) + 1);
 }
 
 /* Readers want an id for once and all, and the kernel gives tids out again: the second thread of a tid has

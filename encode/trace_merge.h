@@ -46,6 +46,9 @@ void trace_merge_drop(struct trace_merge *merge);
 /* false when out of memory. Records are not copied. */
 bool trace_merge_thread(struct trace_merge *merge, const struct trace_thread *thread);
 bool trace_merge_add(struct trace_merge *merge, const struct trace_record *record);
+/* Behind all records: one of a thread that slept when the window began, and what woke it was not recorded. It
+ * sleeps until the first record of it, whose samples make that 10 ms of its CPU time at most. */
+bool trace_merge_asleep(struct trace_merge *merge, struct trace_record *record);
 
 /* All is added: where and how to write. false when out of memory. */
 bool trace_merge_begin(struct trace_merge *merge, const struct trace_format *format, struct sink *sink);

@@ -21,6 +21,7 @@ struct thread_run {
 	const char *entry_name, *name;
 	char own_name[TRACE_NAME];
 	bool existed;
+	uint64_t first_ns; /* of its records, 0: there is none */
 	enum state state;
 	uint32_t proc; /* 0: none */
 	uint64_t seq;

@@ -51,7 +51,6 @@ _Atomic uint32_t tracebuf_session;
 static struct {
 	bool running; /* a trace runs, or its records are being read */
 	uint32_t last;
-	_Atomic uint64_t begin_ns;
 	_Atomic int64_t chunks_left;
 	_Atomic uint64_t full_ns;
 	_Atomic(struct trace_chunk *) chunks;
@@ -340,16 +339,10 @@ int tracebuf_begin(size_t max_bytes)
 	atomic_store(&self.chunks, NULL);
 	atomic_store(&self.full_ns, 0);
 	atomic_store(&self.chunks_left, (int64_t)(max_bytes / sizeof(struct trace_chunk)));
-	atomic_store(&self.begin_ns, sys_clock_ns(CLOCK_MONOTONIC));
 	if (!++self.last)
 		self.last = 1;
 	atomic_store(&tracebuf_session, self.last);
 	return 0;
-}
-
-uint64_t tracebuf_begin_ns(void)
-{
-	return atomic_load_explicit(&self.begin_ns, memory_order_relaxed);
 }
 
 uint64_t tracebuf_full_ns(void)

@@ -57,9 +57,6 @@ struct thread_trace {
 /* Number of the running trace, 0: none. */
 extern _Atomic uint32_t tracebuf_session HIDDEN;
 
-/* When it began. Context: signal, hook, agent. */
-uint64_t tracebuf_begin_ns(void);
-
 /* Context: signal, hook, agent. */
 static inline bool tracebuf_on(void)
 {
