@@ -27,6 +27,7 @@
 #include "agent/profiles.h"
 #include "agent/serve.h"
 #include "agent/trace_asleep.h"
+#include "agent/trace_request.h"
 #include "agent/tracenames.h"
 #include "encode/trace_merge.h"
 
@@ -42,14 +43,14 @@ enum {
 struct lived {
 	uint32_t tag, tid, index;
 	uint64_t start;
-	uint64_t stamp; /* changes when it runs */
+	uint64_t stamp;		  /* changes when it runs */
+	struct trace_record wait; /* it slept then; TRACE_NOTHING: it ran */
 };
 
-/* One that lives when it ends, and what it waits for. */
+/* One that waits when it ends. */
 struct at_end {
-	struct trace_record wait; /* TRACE_NOTHING: it is not known to wait */
+	struct trace_record wait;
 	uint32_t index;
-	uint64_t stamp; /* of struct lived, 0: it is younger */
 };
 
 struct trace_job {
@@ -61,9 +62,9 @@ struct trace_job {
 	bool sampling;	/* holds a CPU session */
 	int64_t heap_bytes;
 	struct lived *lived;
-	uint32_t n_lived;
+	uint32_t n_lived, looked;
 	struct at_end *ends;
-	uint32_t n_ends, looked;
+	uint32_t n_ends, completed;
 	struct peeker *peeker;
 	struct trace_merge *merge;
 	char process[TRACE_NAME];
@@ -164,6 +165,15 @@ static bool add_all(struct trace_job *j)
 	for (uint32_t i = 0; i < j->n_ends; i++)
 		if (j->ends[i].wait.kind && !add_record(j, &j->ends[i].wait))
 			return false;
+	for (uint32_t i = 0; i < j->n_lived; i++) {
+		struct trace_record *wait = &j->lived[i].wait;
+
+		if (wait->kind)
+			trace_asleep_cut(tracenames_symbols(j->names), wait);
+		if (wait->kind && (!tracenames_note(j->names, wait->stack) ||
+				   !trace_merge_asleep(j->merge, wait)))
+			return false;
+	}
 	return true;
 }
 
@@ -171,7 +181,7 @@ static bool add_all(struct trace_job *j)
  * dropped by the merger. */
 static bool note_ends(struct trace_job *j)
 {
-	uint32_t n = threads_records(), at = 0;
+	uint32_t n = threads_records();
 
 	j->ends = mem_zalloc((n + 1) * sizeof(*j->ends));
 	if (!j->ends)
@@ -180,15 +190,9 @@ static bool note_ends(struct trace_job *j)
 		struct at_end *end = &j->ends[j->n_ends];
 		struct thread *t = threads_at(i);
 
-		while (at < j->n_lived && j->lived[at].index < i)
-			at++;
-		if (atomic_load(&t->state) != THREAD_LIVE)
-			continue;
 		end->index = i;
-		if (at < j->n_lived && j->lived[at].index == i && j->lived[at].tag == atomic_load(&t->tag))
-			end->stamp = j->lived[at].stamp;
-		tracebuf_waits(t, &end->wait);
-		j->n_ends++;
+		if (atomic_load(&t->state) == THREAD_LIVE && tracebuf_waits(t, &end->wait))
+			j->n_ends++;
 	}
 	return true;
 }
@@ -249,18 +253,17 @@ static enum job_state merge_all(struct exchange *x)
 	return JOB_AGAIN;
 }
 
-/* Looks at those who may sleep. */
-static enum job_state look_step(struct exchange *x, uint64_t now_ns)
+static enum job_state complete_step(struct exchange *x, uint64_t now_ns)
 {
 	struct trace_job *j = x->state;
 
-	for (; j->peeker && j->looked < j->n_ends; j->looked++) {
-		struct at_end *end = &j->ends[j->looked];
+	for (; j->peeker && j->completed < j->n_ends; j->completed++) {
+		struct at_end *end = &j->ends[j->completed];
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
 			return JOB_AGAIN;
-		trace_asleep_look(j->peeker, tracenames_symbols(j->names), threads_at(end->index),
-				  end->stamp, &end->wait);
+		trace_asleep_complete(j->peeker, tracenames_symbols(j->names), threads_at(end->index),
+				      &end->wait);
 	}
 	return merge_all(x);
 }
@@ -283,7 +286,7 @@ static enum job_state finish(struct exchange *x, uint64_t now_ns)
 	j->names = tracenames_new(serve_symbolize(x));
 	if (!j->names)
 		return no_memory(x);
-	x->step = look_step;
+	x->step = complete_step;
 	return JOB_AGAIN;
 }
 
@@ -302,6 +305,25 @@ static enum job_state record_step(struct exchange *x, uint64_t now_ns)
 		return finish(x, now_ns);
 	x->wake_ns = now_ns + TICK_NS < j->window.end_ns ? now_ns + TICK_NS : j->window.end_ns;
 	return JOB_WAIT;
+}
+
+/* Looks at those who have slept since the window began. */
+static enum job_state look_step(struct exchange *x, uint64_t now_ns)
+{
+	struct trace_job *j = x->state;
+	uint64_t stamp = 0;
+
+	for (; j->peeker && j->looked < j->n_lived && now_ns < j->window.end_ns; j->looked++) {
+		struct lived *l = &j->lived[j->looked];
+
+		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
+			return JOB_AGAIN;
+		if (!trace_asleep_look(j->peeker, threads_at(l->index), &l->wait, &stamp) ||
+		    stamp != l->stamp || l->wait.tag != l->tag)
+			l->wait.kind = TRACE_NOTHING;
+	}
+	x->step = record_step;
+	return record_step(x, now_ns);
 }
 
 /* ---- the beginning ---- */
@@ -341,63 +363,6 @@ static bool begin_sampling(void)
 				    (unsigned)options->cpu_profile_rate) == 0;
 }
 
-/* A decimal number as strconv.ParseFloat reads it, in ns; anything else, and what is not above 0, is 1 s.
- * UINT64_MAX: more than can be. */
-static uint64_t seconds_of(const struct exchange *x)
-{
-	const uint64_t second = 1000000000;
-	double value = 0, place = 1;
-	bool digits = false, point = false, negative;
-	int exponent = 0, sign = 1;
-	char text[64];
-	const char *c = text;
-
-	if (request_query(&x->request, "seconds", text, sizeof(text)) <= 0)
-		return second;
-	negative = *c == '-';
-	c += *c == '-' || *c == '+';
-	if (!strcmp(c, "inf") || !strcmp(c, "Inf"))
-		return negative ? second : UINT64_MAX;
-	for (; (*c >= '0' && *c <= '9') || (*c == '.' && !point); c++) {
-		if (*c == '.') {
-			point = true;
-			continue;
-		}
-		digits = true;
-		value = value * 10 + (*c - '0');
-		place = point ? place * 10 : 1;
-	}
-	if (digits && (*c == 'e' || *c == 'E')) {
-		c++;
-		sign = *c == '-' ? -1 : 1;
-		c += *c == '-' || *c == '+';
-		digits = *c >= '0' && *c <= '9';
-		for (; *c >= '0' && *c <= '9' && exponent < 400; c++)
-			exponent = exponent * 10 + (*c - '0');
-	}
-	if (!digits || *c || negative)
-		return second;
-	for (value /= place; exponent; exponent--)
-		value = sign > 0 ? value * 10 : value / 10;
-	value *= 1e9;
-	if (value < 1)
-		return value > 0 ? 1 : second;
-	return value < 1e18 ? (uint64_t)value : UINT64_MAX;
-}
-
-static const struct trace_format *format_of(const struct exchange *x)
-{
-	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2, &trace_perfetto };
-	char word[16];
-
-	if (request_query(&x->request, "format", word, sizeof(word)) <= 0)
-		return &trace_v1;
-	for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-		if (!strcmp(word, formats[i]->name))
-			return formats[i];
-	return NULL;
-}
-
 static void refuse(struct exchange *x, const char *text)
 {
 	reply_error(x, 500, text);
@@ -429,21 +394,17 @@ static void begin(struct exchange *x, uint64_t ns)
 	j->window.start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	j->window.end_ns = j->window.start_ns + ns;
 	x->wake_ns = j->window.start_ns;
-	x->step = record_step;
+	x->step = look_step;
 }
 
 void serve_trace(const struct profile *profile, struct exchange *x)
 {
-	const struct trace_format *format = format_of(x);
-	uint64_t ns = seconds_of(x);
+	struct trace_request asked;
+	const char *wrong = trace_request_read(x, &asked);
 	struct trace_job *j;
 
-	if (!format) {
-		reply_error(x, 400, "invalid value for \"format\" - must be go1.19, go1.22 or perfetto");
-		return;
-	}
-	if (ns / 1000000000u > (uint64_t)options->max_seconds) {
-		reply_error(x, 400, "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS");
+	if (wrong) {
+		reply_error(x, 400, wrong);
 		return;
 	}
 	if (x->request.method == METHOD_HEAD) {
@@ -456,8 +417,9 @@ void serve_trace(const struct profile *profile, struct exchange *x)
 		return;
 	}
 	j->profile = profile;
-	j->format = format;
+	j->format = asked.format;
+	j->window.pool = asked.pool;
 	x->state = j;
 	x->drop = drop;
-	begin(x, ns);
+	begin(x, asked.ns);
 }

@@ -92,9 +92,8 @@ static const struct stack *as_called(struct symbols *symbols, const struct stack
 	return stacks_intern(pcs, n, stack->generation);
 }
 
-/* A wait that the thread's hook knows. */
-static void complete(struct peeker *peeker, struct symbols *symbols, struct thread *thread,
-		     struct trace_record *wait)
+void trace_asleep_complete(struct peeker *peeker, struct symbols *symbols, struct thread *thread,
+			   struct trace_record *wait)
 {
 	int tid = atomic_load(&thread->tid);
 	uintptr_t function = (uintptr_t)atomic_load(&thread->trace.function);
@@ -114,25 +113,25 @@ static void complete(struct peeker *peeker, struct symbols *symbols, struct thre
 		wait->stack = as_called(symbols, peeked.stack, function);
 }
 
-bool trace_asleep_look(struct peeker *peeker, struct symbols *symbols, struct thread *thread,
-		       uint64_t stamp, struct trace_record *wait)
+void trace_asleep_cut(struct symbols *symbols, struct trace_record *wait)
+{
+	wait->stack = as_called(symbols, wait->stack, 0);
+}
+
+bool trace_asleep_look(struct peeker *peeker, const struct thread *thread, struct trace_record *out,
+		       uint64_t *out_stamp)
 {
 	int tid = atomic_load(&thread->tid);
 	struct peeked peeked;
 
-	if (wait->kind == TRACE_WAIT) {
-		complete(peeker, symbols, thread, wait);
-		return true;
-	}
-	if (!stamp || peek_at(peeker, thread, tid, &peeked) != PEEK_ASLEEP || peeked.stamp != stamp ||
-	    peeked.call.nr < 0)
+	if (peek_at(peeker, thread, tid, &peeked) != PEEK_ASLEEP || peeked.call.nr < 0)
 		return false;
-	memset(wait, 0, sizeof(*wait));
-	wait->kind = TRACE_WAIT;
-	wait->tag = atomic_load(&thread->tag);
-	wait->tid = (uint32_t)tid;
-	wait->until_ns = TRACE_NEVER;
-	wait->reason = (uint8_t)reason_of(tid, &peeked.call);
-	wait->stack = as_called(symbols, peeked.stack, 0);
+	memset(out, 0, sizeof(*out));
+	out->kind = TRACE_WAIT;
+	out->tag = atomic_load(&thread->tag);
+	out->tid = (uint32_t)tid;
+	out->reason = (uint8_t)reason_of(tid, &peeked.call);
+	out->stack = peeked.stack;
+	*out_stamp = peeked.stamp;
 	return true;
 }

@@ -156,7 +156,7 @@ void trace_merge_drop(struct trace_merge *m)
 	mem_free(m->threads);
 	mem_free(m->slots);
 	mem_free(m->heap);
-	mem_free(m->proc_taken);
+	mem_free(m->procs_taken);
 	mem_free(m);
 }
 
@@ -177,7 +177,7 @@ bool trace_merge_thread(struct trace_merge *m, const struct trace_thread *thread
 	t->existed |= thread->existed;
 	/* before all that happened at the same moment */
 	return !thread->existed || existed ||
-	       push(m, m->window.start_ns, NULL, trace_lane_of(m, t) - 1);
+	       push(m, m->window.start_ns, NULL, 2 * (trace_lane_of(m, t) - 1));
 }
 
 bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
@@ -190,11 +190,27 @@ bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
 	t = thread_of(m, r->tag, r->tid);
 	if (!t)
 		return false;
+	if (!t->first_ns || r->at_ns < t->first_ns)
+		t->first_ns = r->at_ns ? r->at_ns : 1;
 	if (r->kind == TRACE_BEGIN)
 		t->start = r->value;
 	if (r->kind == TRACE_END)
 		memcpy(t->own_name, r->name, sizeof(t->own_name) - 1);
+	/* who waits already gives the processor back before the next one is there */
+	if (r->kind == TRACE_WAIT && r->at_ns <= from)
+		return push(m, from, r, 2 * (trace_lane_of(m, t) - 1) + 1);
 	return push(m, r->at_ns > from ? r->at_ns : from, r, UINT32_MAX / 2 + m->added++);
+}
+
+bool trace_merge_asleep(struct trace_merge *m, struct trace_record *record)
+{
+	const struct thread_run *t = trace_find(m, record->tag);
+
+	if (!t || (t->first_ns && t->first_ns <= m->window.start_ns))
+		return true;
+	record->at_ns = m->window.start_ns;
+	record->until_ns = t->first_ns ? t->first_ns : TRACE_NEVER;
+	return push(m, record->at_ns, record, 2 * (trace_lane_of(m, t) - 1) + 1);
 }
 
 /* Readers want an id for once and all, and the kernel gives tids out again: the second thread of a tid has
@@ -244,7 +260,7 @@ static void happen(struct trace_merge *m)
 	bool legal = true;
 
 	if (!r) {
-		trace_exist(m, &m->threads[p.order], p.ns);
+		trace_exist(m, &m->threads[p.order / 2], p.ns);
 		pop(m);
 		return;
 	}

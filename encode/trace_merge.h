@@ -5,7 +5,8 @@
  * possible in the state that a thread is in is dropped and counted. Resumable like encode/pprof.h.
  *
  * Lanes: processor 0 is the agent's; a thread has the lowest processor that was free when it began, and
- * is its only user until it ends. "Runs" means: is not in a wait that was recorded.
+ * is its only user until it ends; or with `pool` until it waits, and then another one when it goes on: so
+ * there are as many as ever ran at once. "Runs" means: is not in a wait that was recorded.
  *
  * Context: agent.
  */
@@ -25,6 +26,7 @@ struct trace_window {
 	uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC */
 	uint32_t agent_tid, pid;
 	const char *process; /* threads of this name get no label */
+	bool pool;	     /* lanes of v1 and v2 are taken by who runs, not by who lives */
 	const char *notice;  /* what the reader should know (text of a log message), or NULL */
 };
 
@@ -44,6 +46,9 @@ void trace_merge_drop(struct trace_merge *merge);
 /* false when out of memory. Records are not copied. */
 bool trace_merge_thread(struct trace_merge *merge, const struct trace_thread *thread);
 bool trace_merge_add(struct trace_merge *merge, const struct trace_record *record);
+/* Behind all records: one of a thread that slept when the window began, and what woke it was not recorded. It
+ * sleeps until the first record of it, whose samples make that 10 ms of its CPU time at most. */
+bool trace_merge_asleep(struct trace_merge *merge, struct trace_record *record);
 
 /* All is added: where and how to write. false when out of memory. */
 bool trace_merge_begin(struct trace_merge *merge, const struct trace_format *format, struct sink *sink);

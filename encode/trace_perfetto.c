@@ -7,33 +7,12 @@
  * ahead; so names of addresses are asked for as stacks turn up, not afterwards as for the other formats.
  * Stacks are there twice: as callstacks, which only newer viewers show, and as a text beside the event.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "agent/base/attr.h"
-#include "agent/base/fmt.h"
-#include "agent/base/mem.h"
-#include "encode/buffered.h"
-#include "encode/grow.h"
-#include "encode/locations.h"
-#include "encode/perfetto.pb-c.h"
-#include "encode/trace_encoder.h"
+#include "encode/perfetto_ids.h"
 
-typedef Perfetto__TracePacket packet_msg;
-typedef Perfetto__TrackEvent event_msg;
-typedef Perfetto__InternedData interned_msg;
-
-enum {
-	SEQUENCE = 1,
-	IDS_BEGIN = 1,
-	IDS_USED = 2,
-	TRACK_PROCESS = 1,
-	TRACK_HEAP = 2,
-	STACK_TEXT = 8192, /* longer ones are cut at a frame */
-};
-
-/* What an id was sent as. */
-enum { AS_EVENT = 1, AS_FUNCTION = 2, AS_PATH = 4, AS_VALUE = 8 };
+enum { TRACK_PROCESS = 1, TRACK_HEAP = 2 };
 
 enum category { CATEGORY_SYNC, CATEGORY_NET, CATEGORY_SLEEP, CATEGORY_CALL, CATEGORY_THREAD, CATEGORY_CPU, CATEGORY_LOG };
 static const char *const categories[] = {
@@ -42,177 +21,14 @@ static const char *const categories[] = {
 	[CATEGORY_THREAD] = "thread", [CATEGORY_CPU] = "cpu", [CATEGORY_LOG] = "log",
 };
 
-/* Names of events and annotations that are not texts of the tables: ids below FIRST_TEXT. */
-enum { NAME_WAKES = 1, NAME_WOKEN, NAME_CREATES, NAME_SAMPLE, FIRST_TEXT };
+/* Names of events and annotations that are not texts of the tables: ids below PERFETTO_FIRST_TEXT. */
+enum { NAME_WAKES = 1, NAME_WOKEN, NAME_CREATES, NAME_SAMPLE };
 static const char *const event_names[] = {
 	[NAME_WAKES] = "wakes", [NAME_WOKEN] = "woken",
 	[NAME_CREATES] = "creates thread", [NAME_SAMPLE] = "CPU sample",
 };
 enum { NOTE_STACK = 1, NOTE_MESSAGE };
 static const char *const note_names[] = { [NOTE_STACK] = "stack", [NOTE_MESSAGE] = "message" };
-
-struct trace_private {
-	ProtobufCBuffer base;
-	struct buffered buffered;
-	int32_t pid;
-	uint8_t *texts; /* by id: AS_... */
-	size_t texts_room;
-	uint8_t *stacks; /* by id: was sent */
-	size_t stacks_room;
-	struct locations frames; /* by address and function text */
-	struct trace_frame list[TRACE_FRAMES_MAX];
-	char text[STACK_TEXT];
-};
-
-/* ---- output ---- */
-
-static void append(ProtobufCBuffer *base, size_t len, const uint8_t *data)
-{
-	buffered_write(&CONTAINER_OF(base, struct trace_private, base)->buffered, data, len);
-}
-
-static void put_packet(struct trace_encoder *enc, packet_msg *packet)
-{
-	Perfetto__Trace trace = PERFETTO__TRACE__INIT;
-
-	packet->has_trusted_packet_sequence_id = 1;
-	packet->trusted_packet_sequence_id = SEQUENCE;
-	packet->has_sequence_flags = 1;
-	packet->sequence_flags |= IDS_USED;
-	trace.n_packet = 1;
-	trace.packet = &packet;
-	perfetto__trace__pack_to_buffer(&trace, &enc->own->base);
-	if (!enc->err)
-		enc->err = enc->own->buffered.err;
-}
-
-static void put_interned(struct trace_encoder *enc, interned_msg *data)
-{
-	packet_msg packet = PERFETTO__TRACE_PACKET__INIT;
-
-	packet.interned_data = data;
-	put_packet(enc, &packet);
-}
-
-/* ---- texts and stacks, before they are used ---- */
-
-/* Whether this is the first time; marks it. */
-static bool is_new(struct trace_encoder *enc, uint8_t **bits, size_t *room, uint32_t id, uint8_t as)
-{
-	size_t had = *room;
-
-	if (id >= had) {
-		if (!grow_room(bits, room, (size_t)id + 1, 1)) {
-			enc->err = -ENOMEM;
-			return false;
-		}
-		memset(*bits + had, 0, *room - had);
-	}
-	if ((*bits)[id] & as)
-		return false;
-	(*bits)[id] |= as;
-	return true;
-}
-
-/* The id of a text as an event's name, function or path. */
-static uint64_t text_id(struct trace_encoder *enc, uint32_t text, uint8_t as)
-{
-	const char *s = strtab_get(&enc->tables->strings, text)->text;
-	Perfetto__NamedId name = PERFETTO__NAMED_ID__INIT, *names[] = { &name };
-	Perfetto__InternedString string = PERFETTO__INTERNED_STRING__INIT, *strings[] = { &string };
-	interned_msg data = PERFETTO__INTERNED_DATA__INIT;
-	/* values of annotations: texts have even ids, stacks odd ones */
-	uint64_t id = ((uint64_t)text + FIRST_TEXT) << (as == AS_VALUE);
-
-	if (!is_new(enc, &enc->own->texts, &enc->own->texts_room, text, as))
-		return id;
-	name.has_iid = string.has_iid = string.has_str = 1;
-	name.iid = string.iid = id;
-	name.name = (char *)(uintptr_t)s;
-	string.str = (ProtobufCBinaryData){ strlen(s), (uint8_t *)(uintptr_t)s };
-	data.event_names = names;
-	data.n_event_names = as == AS_EVENT;
-	data.function_names = data.source_paths = data.debug_annotation_string_values = strings;
-	data.n_function_names = as == AS_FUNCTION;
-	data.n_source_paths = as == AS_PATH;
-	data.n_debug_annotation_string_values = as == AS_VALUE;
-	put_interned(enc, &data);
-	return id;
-}
-
-static uint64_t frame_id(struct trace_encoder *enc, const struct trace_frame *f)
-{
-	struct locations *known = &enc->own->frames;
-	size_t n = known->n;
-	Perfetto__Frame frame = PERFETTO__FRAME__INIT, *frames[] = { &frame };
-	interned_msg data = PERFETTO__INTERNED_DATA__INIT;
-	uint32_t id = locations_id(known, f->pc, f->function, 0);
-
-	if (!id)
-		enc->err = -ENOMEM;
-	if (known->n == n)
-		return id;
-	frame.has_iid = frame.has_function_name_id = 1;
-	frame.iid = id;
-	frame.function_name_id = text_id(enc, f->function, AS_FUNCTION);
-	if (f->file) {
-		frame.has_source_path_iid = 1;
-		frame.source_path_iid = text_id(enc, f->file, AS_PATH);
-		frame.has_line_number = f->line > 0;
-		frame.line_number = f->line;
-	}
-	data.n_frames = 1;
-	data.frames = frames;
-	put_interned(enc, &data);
-	return id;
-}
-
-/* One line per frame, leaf first. */
-static void stack_text(struct trace_encoder *enc, const struct trace_frame *list, unsigned n)
-{
-	struct strtab *strings = &enc->tables->strings;
-	char *out = enc->own->text;
-	size_t used = 0;
-
-	out[0] = '\0';
-	for (unsigned i = 0; i < n; i++) {
-		const char *function = strtab_get(strings, list[i].function)->text;
-		const char *file = strtab_get(strings, list[i].file)->text;
-
-		if (used + strlen(function) + strlen(file) + 20 > STACK_TEXT)
-			break;
-		used += fmt_buf(out + used, STACK_TEXT - used, "%s%s", i ? "\n" : "", function);
-		if (*file)
-			used += fmt_buf(out + used, STACK_TEXT - used, " %s:%u", file, list[i].line);
-	}
-}
-
-static void send_stack(struct trace_encoder *enc, uint32_t stack)
-{
-	struct trace_private *own = enc->own;
-	Perfetto__Callstack callstack = PERFETTO__CALLSTACK__INIT, *callstacks[] = { &callstack };
-	Perfetto__InternedString string = PERFETTO__INTERNED_STRING__INIT, *strings[] = { &string };
-	interned_msg data = PERFETTO__INTERNED_DATA__INIT;
-	uint64_t ids[TRACE_FRAMES_MAX];
-	unsigned n;
-
-	if (!is_new(enc, &own->stacks, &own->stacks_room, stack, 1))
-		return;
-	n = trace_tables_frames(enc->tables, stack, own->list);
-	for (unsigned i = 0; i < n; i++)
-		ids[n - 1 - i] = frame_id(enc, &own->list[i]);
-	stack_text(enc, own->list, n);
-	callstack.has_iid = string.has_iid = string.has_str = 1;
-	callstack.iid = stack;
-	callstack.n_frame_ids = n;
-	callstack.frame_ids = ids;
-	string.iid = (uint64_t)stack * 2 + 1;
-	string.str = (ProtobufCBinaryData){ strlen(own->text), (uint8_t *)own->text };
-	data.n_callstacks = data.n_debug_annotation_string_values = 1;
-	data.callstacks = callstacks;
-	data.debug_annotation_string_values = strings;
-	put_interned(enc, &data);
-}
 
 /* ---- tracks ---- */
 
@@ -223,7 +39,7 @@ static void put_track(struct trace_encoder *enc, Perfetto__TrackDescriptor *trac
 	track->has_uuid = 1;
 	track->uuid = uuid;
 	packet.track_descriptor = track;
-	put_packet(enc, &packet);
+	perfetto_put(enc, &packet);
 }
 
 static uint64_t track_of(uint64_t thread)
@@ -275,8 +91,8 @@ static void put_fixed_names(struct trace_encoder *enc)
 	ADD(debug_annotation_names, note_names, 1);
 #undef ADD
 	packet.interned_data = &data;
-	packet.sequence_flags = IDS_BEGIN;
-	put_packet(enc, &packet);
+	packet.sequence_flags = PERFETTO_IDS_BEGIN;
+	perfetto_put(enc, &packet);
 }
 
 static void put_head(struct trace_encoder *enc, const struct trace_event *e)
@@ -347,12 +163,12 @@ static void note(struct draft *d, uint64_t what, uint64_t value)
 static void put_draft(struct trace_encoder *enc, struct draft *d, uint32_t stack)
 {
 	if (stack) {
-		send_stack(enc, stack);
+		perfetto_stack(enc, stack);
 		d->event.has_callstack_iid = 1;
 		d->event.callstack_iid = stack;
-		note(d, NOTE_STACK, (uint64_t)stack * 2 + 1);
+		note(d, NOTE_STACK, perfetto_stack_text(stack));
 	}
-	put_packet(enc, &d->packet);
+	perfetto_put(enc, &d->packet);
 }
 
 /* The arrow that ends where this goroutine starts with the number after `seq`. */
@@ -374,7 +190,7 @@ static void put_begin(struct trace_encoder *enc, const struct trace_event *e)
 		return;
 	lane->waits = true;
 	draft(&d, e, PERFETTO__TRACK_EVENT__TYPE__TYPE_SLICE_BEGIN);
-	name(&d, text_id(enc, e->text, AS_EVENT), e->op == OP_CALL ? CATEGORY_CALL : kinds[e->block]);
+	name(&d, perfetto_text(enc, e->text, AS_EVENT), e->op == OP_CALL ? CATEGORY_CALL : kinds[e->block]);
 	put_draft(enc, &d, e->stack);
 }
 
@@ -383,7 +199,7 @@ static void put_end(struct trace_encoder *enc, const struct trace_event *e)
 	struct draft d;
 
 	draft(&d, e, PERFETTO__TRACK_EVENT__TYPE__TYPE_SLICE_END);
-	put_packet(enc, &d.packet);
+	perfetto_put(enc, &d.packet);
 }
 
 static void end_flow(struct draft *d, const struct trace_event *e)
@@ -406,7 +222,7 @@ static void put_start(struct trace_encoder *enc, const struct trace_event *e)
 		lane->known = true;
 		draft(&d, e, PERFETTO__TRACK_EVENT__TYPE__TYPE_SLICE_BEGIN);
 		trace_tables_leaf(enc->tables, e->entry);
-		name(&d, text_id(enc, enc->tables->stacks[e->entry - 1].leaf, AS_EVENT), CATEGORY_THREAD);
+		name(&d, perfetto_text(enc, enc->tables->stacks[e->entry - 1].leaf, AS_EVENT), CATEGORY_THREAD);
 		end_flow(&d, e);
 		put_draft(enc, &d, 0);
 		return;
@@ -436,7 +252,7 @@ static void put_instant(struct trace_encoder *enc, const struct trace_event *e, 
 		d.event.flow_ids = &d.flow;
 	}
 	if (e->op == OP_LOG)
-		note(&d, NOTE_MESSAGE, text_id(enc, e->text2, AS_VALUE));
+		note(&d, NOTE_MESSAGE, perfetto_text(enc, e->text2, AS_VALUE));
 	put_draft(enc, &d, e->op == OP_LOG ? 0 : e->stack);
 }
 
@@ -448,26 +264,12 @@ static void put_heap(struct trace_encoder *enc, const struct trace_event *e)
 	d.event.track_uuid = TRACK_HEAP;
 	d.event.has_counter_value = 1;
 	d.event.counter_value = (int64_t)e->value;
-	put_packet(enc, &d.packet);
-}
-
-static bool made(struct trace_encoder *enc)
-{
-	if (enc->own || enc->err)
-		return enc->own;
-	enc->own = mem_zalloc(sizeof(*enc->own));
-	if (!enc->own || !locations_init(&enc->own->frames)) {
-		enc->err = -ENOMEM;
-		return false;
-	}
-	enc->own->base.append = append;
-	buffered_init(&enc->own->buffered, enc->sink);
-	return true;
+	perfetto_put(enc, &d.packet);
 }
 
 static void put(struct trace_encoder *enc, const struct trace_event *e)
 {
-	if (!made(enc))
+	if (!perfetto_made(enc))
 		return;
 	switch (e->op) {
 	case OP_PROC_IS:
@@ -499,7 +301,7 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 		put_heap(enc, e);
 		break;
 	case OP_LOG:
-		put_instant(enc, e, text_id(enc, e->text, AS_EVENT), CATEGORY_LOG);
+		put_instant(enc, e, perfetto_text(enc, e->text, AS_EVENT), CATEGORY_LOG);
 		break;
 	case OP_PROCS:
 	case OP_PROC_START:
@@ -512,21 +314,10 @@ static void put(struct trace_encoder *enc, const struct trace_event *e)
 
 static void footer(struct trace_encoder *enc, uint64_t ts)
 {
-	int err = made(enc) ? buffered_flush(&enc->own->buffered) : 0;
+	int err = perfetto_made(enc) ? buffered_flush(&enc->own->buffered) : 0;
 
 	if (!enc->err)
 		enc->err = err;
-}
-
-static void drop(struct trace_encoder *enc)
-{
-	if (!enc->own)
-		return;
-	locations_free(&enc->own->frames);
-	mem_free(enc->own->texts);
-	mem_free(enc->own->stacks);
-	mem_free(enc->own);
-	enc->own = NULL;
 }
 
 const struct trace_format trace_perfetto = {
@@ -534,5 +325,5 @@ const struct trace_format trace_perfetto = {
 	.by_thread = true,
 	.event = put,
 	.footer = footer,
-	.drop = drop,
+	.drop = perfetto_drop,
 };

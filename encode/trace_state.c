@@ -43,18 +43,34 @@ static void emit_own(struct trace_merge *m, const struct thread_run *t, enum tra
 
 static bool take_proc(struct trace_merge *m, struct thread_run *t)
 {
-	size_t i = 1;
+	size_t had = m->procs_room, i = m->procs_from;
 
-	while (i < m->n_procs && m->proc_taken[i])
+	while (i < had && !~m->procs_taken[i])
 		i++;
-	if (i >= m->n_procs) {
-		if (!grow_room(&m->proc_taken, &m->procs_room, i + 1, 1))
+	if (i == had) {
+		if (!grow_room(&m->procs_taken, &m->procs_room, i + 1, sizeof(*m->procs_taken))) {
+			m->tables.failed = true;
 			return false;
-		m->n_procs = i + 1;
+		}
+		memset(m->procs_taken + had, 0, (m->procs_room - had) * sizeof(*m->procs_taken));
+		m->procs_taken[0] |= 1; /* the agent's */
 	}
-	m->proc_taken[i] = 1;
-	t->proc = (uint32_t)i;
+	m->procs_from = i;
+	t->proc = (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(~m->procs_taken[i]);
+	m->procs_taken[i] |= (uint64_t)1 << t->proc % 64;
+	if (t->proc >= m->n_procs)
+		m->n_procs = t->proc + 1;
 	return true;
+}
+
+static void leave_proc(struct trace_merge *m, struct thread_run *t)
+{
+	size_t i = t->proc / 64;
+
+	m->procs_taken[i] &= ~((uint64_t)1 << t->proc % 64);
+	if (i < m->procs_from)
+		m->procs_from = i;
+	t->proc = 0;
 }
 
 /* Where all threads of a library begin: says nothing of what the thread is for. */
@@ -152,7 +168,7 @@ static void run(struct trace_merge *m, struct thread_run *t, uint64_t ns)
 
 bool trace_start(struct trace_merge *m, struct thread_run *t, uint64_t ns)
 {
-	if (t->state != RUNNABLE || t->proc || !take_proc(m, t))
+	if (t->state != RUNNABLE || t->proc || t->wait || !take_proc(m, t))
 		return false;
 	emit_own(m, t, OP_PROC_START, ns);
 	run(m, t, ns);
@@ -208,6 +224,8 @@ bool trace_wait_begins(struct trace_merge *m, struct thread_run *t, const struct
 	e.block = block_kind(m, r, e.stack, &e.text);
 	trace_emit(m, &e);
 	emit_own(m, t, OP_PROC_STOP, ns);
+	if (m->window.pool)
+		leave_proc(m, t);
 	t->state = WAITING;
 	t->wait = r;
 	return true;
@@ -271,6 +289,8 @@ bool trace_wait_ends(struct trace_merge *m, struct thread_run *t, const struct t
 {
 	if ((t->state != WAITING && t->state != RUNNABLE) || t->wait != r)
 		return false;
+	if (!t->proc && !take_proc(m, t))
+		return false;
 	if (is_call(r)) {
 		leave_call(m, t, r, ns);
 	} else {
@@ -289,8 +309,7 @@ bool trace_end(struct trace_merge *m, struct thread_run *t, uint64_t ns)
 		return false;
 	emit_own(m, t, OP_END, ns);
 	emit_own(m, t, OP_PROC_STOP, ns);
-	m->proc_taken[t->proc] = 0;
-	t->proc = 0;
+	leave_proc(m, t);
 	t->state = ENDED;
 	return true;
 }

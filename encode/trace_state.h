@@ -21,6 +21,7 @@ struct thread_run {
 	const char *entry_name, *name;
 	char own_name[TRACE_NAME];
 	bool existed;
+	uint64_t first_ns; /* of its records, 0: there is none */
 	enum state state;
 	uint32_t proc; /* 0: none */
 	uint64_t seq;
@@ -48,8 +49,9 @@ struct trace_merge {
 	struct pending *heap;
 	size_t n_heap, heap_room;
 	uint32_t added;
-	uint8_t *proc_taken; /* by number */
-	size_t n_procs, procs_room;
+	uint64_t *procs_taken; /* a bit for each */
+	size_t n_procs;	       /* that ever were */
+	size_t procs_room, procs_from; /* all in words before this one are taken */
 	uint64_t last_ts;
 	uint64_t dropped;
 	bool procs_said, noticed, created;

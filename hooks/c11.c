@@ -87,6 +87,6 @@ EXPORT int thrd_join(thrd_t thread, int *out)
 {
 	int result;
 
-	TIMED(result, NULL, timed_end_thrd, thrd_join, thread, out);
+	TIMED_ON(result, thread, timed_end_thrd, thrd_join, thread, out);
 	return result;
 }

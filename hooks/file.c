@@ -163,6 +163,4 @@ EXPORT void sync(void)
 	real.sync();
 	if (recorded)
 		contention_trace_after(&wait, TRACED_NO_FD);
-	else if (tracebuf_on())
-		contention_trace_late(TRACE_CALL, (const void *)real.sync, TRACED_NO_FD);
 }

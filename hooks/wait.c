@@ -17,7 +17,7 @@ EXPORT int pthread_join(pthread_t thread, void **out)
 
 	if (LIKELY(pthread_tryjoin_np))
 		TRY_FIRST(EBUSY, pthread_tryjoin_np, thread, out);
-	TIMED(err, NULL, timed_end_errno, pthread_join, thread, out);
+	TIMED_ON(err, thread, timed_end_errno, pthread_join, thread, out);
 	return err;
 }
 
@@ -25,7 +25,7 @@ EXPORT int pthread_timedjoin_np(pthread_t thread, void **out, const struct times
 {
 	int err;
 
-	TIMED(err, NULL, timed_end_errno, pthread_timedjoin_np, thread, out, until);
+	TIMED_ON(err, thread, timed_end_errno, pthread_timedjoin_np, thread, out, until);
 	return err;
 }
 
@@ -34,7 +34,7 @@ EXPORT int pthread_clockjoin_np(pthread_t thread, void **out, clockid_t clock,
 {
 	int err;
 
-	TIMED(err, NULL, timed_end_errno, pthread_clockjoin_np, thread, out, clock, until);
+	TIMED_ON(err, thread, timed_end_errno, pthread_clockjoin_np, thread, out, clock, until);
 	return err;
 }
 

@@ -158,7 +158,7 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
 
 .PHONY: bench bench-start
-bench: bench-start bench-unwind bench-malloc bench-lock ## all benchmarks: the tables of docs/performance.md
+bench: bench-start bench-unwind bench-malloc bench-lock bench-trace ## all benchmarks: the tables of docs/performance.md
 
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)
@@ -166,6 +166,10 @@ bench-start: all programs ## what the agent adds to 200 short children of a shel
 .PHONY: bench-lock
 bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)
+
+.PHONY: bench-trace
+bench-trace: all $(BUILD)/tests/bench/bench_trace ## what execution traces cost: hooks, redis under load, a million events (ROUNDS=n)
+	$(Q)python3 tests/bench/trace.py $(BUILD) $(or $(ROUNDS),9)
 
 # Benchmarks: figures, no verdict. Each program's first comment says what it measures.
 .PHONY: bench-malloc

@@ -194,39 +194,20 @@ static enum trace_reason reason_of(int fd)
 	return TRACE_NET;
 }
 
-/* The guard is up. */
-static void trace_after(struct trace_wait *wait, int fd)
-{
-	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
-	bool waited = now - wait->since_ns >= TRACED_NS;
-
-	if (waited && tracebuf_on()) {
-		wait->stack = record_here_at(wait->function);
-		if (wait->reason == TRACE_IO)
-			wait->reason = reason_of(fd);
-	}
-	if (tls.thread)
-		tracebuf_wait_ends(tls.thread, wait, now, waited, false);
-}
-
 void contention_trace_after(struct contention_wait *wait, int fd)
 {
-	if (!guard_enter())
-		return;
-	trace_after(&wait->trace, fd);
-	guard_leave();
-}
-
-NOINLINE void contention_trace_late(enum trace_reason reason, const void *function, int fd)
-{
-	struct trace_wait wait = { .function = function, .reason = reason };
+	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
+	bool waited = now - wait->trace.since_ns >= TRACED_NS;
 
 	if (!guard_enter())
 		return;
-	wait.since_ns = tracebuf_begin_ns();
-	if (!tls.thread)
-		threads_adopt();
-	trace_after(&wait, fd);
+	if (waited && tracebuf_on()) {
+		wait->trace.stack = record_here_at(wait->trace.function);
+		if (wait->trace.reason == TRACE_IO)
+			wait->trace.reason = reason_of(fd);
+	}
+	if (tls.thread)
+		tracebuf_wait_ends(tls.thread, &wait->trace, now, waited, false);
 	guard_leave();
 }
 

@@ -59,8 +59,6 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
  * 10 us are left out. To be called if tracebuf_on(). fd: with TRACE_IO, what decides. Context: hook. */
 bool contention_trace_before(struct contention_wait *wait, enum trace_reason reason, const void *function);
 void contention_trace_after(struct contention_wait *wait, int fd);
-/* After a call that began before the trace did. errno is not touched. Context: hook. */
-void contention_trace_late(enum trace_reason reason, const void *function, int fd);
 
 /* Before a call that lets waiters go on who wait for no lock, if tracebuf_on() and locks_waited(object).
  * Context: hook. */

@@ -51,7 +51,6 @@ _Atomic uint32_t tracebuf_session;
 static struct {
 	bool running; /* a trace runs, or its records are being read */
 	uint32_t last;
-	_Atomic uint64_t begin_ns;
 	_Atomic int64_t chunks_left;
 	_Atomic uint64_t full_ns;
 	_Atomic(struct trace_chunk *) chunks;
@@ -161,14 +160,33 @@ static void let_go(struct thread_trace *own)
 	own->held = 0;
 }
 
+static void note_waker(const void *object, const struct thread *t, const struct stack *stack)
+{
+	struct waker *w = &wakers[locks_slot(object)];
+
+	if (!spin_try(&w->lock)) {
+		stat_add(STAT_TRACE_WAKERS_LOST, 1);
+		return;
+	}
+	w->what = object;
+	w->tag = atomic_load_explicit(&t->tag, memory_order_relaxed);
+	w->stack = stack;
+	w->ns = sys_clock_ns(CLOCK_MONOTONIC);
+	spin_unlock(&w->lock);
+}
+
 void tracebuf_thread_end(struct thread *t)
 {
+	const void *joined = (const void *)pthread_self();
 	struct trace_record *r;
 
 	let_go(&t->trace);
 	atomic_store_explicit(&t->trace.waits_since, 0, memory_order_relaxed);
 	if (!tracebuf_on())
 		return;
+	/* before the end: who has ended can wake nobody */
+	if (locks_waited(joined))
+		note_waker(joined, t, NULL);
 	r = reserve_for(t);
 	if (r) {
 		r->at_ns = sys_clock_ns(CLOCK_MONOTONIC);
@@ -262,23 +280,10 @@ void tracebuf_wait_ends(struct thread *t, const struct trace_wait *wait, uint64_
 
 void tracebuf_wakes(const void *object, const void *function)
 {
-	struct waker *w = &wakers[locks_slot(object)];
-	const struct stack *stack;
-
 	if (!tls.thread)
 		threads_adopt();
-	if (!tls.thread)
-		return;
-	stack = record_here_at(function);
-	if (!spin_try(&w->lock)) {
-		stat_add(STAT_TRACE_WAKERS_LOST, 1);
-		return;
-	}
-	w->what = object;
-	w->tag = atomic_load_explicit(&tls.thread->tag, memory_order_relaxed);
-	w->stack = stack;
-	w->ns = sys_clock_ns(CLOCK_MONOTONIC);
-	spin_unlock(&w->lock);
+	if (tls.thread)
+		note_waker(object, tls.thread, record_here_at(function));
 }
 
 void tracebuf_sample(struct thread *t, const struct stack *stack)
@@ -334,16 +339,10 @@ int tracebuf_begin(size_t max_bytes)
 	atomic_store(&self.chunks, NULL);
 	atomic_store(&self.full_ns, 0);
 	atomic_store(&self.chunks_left, (int64_t)(max_bytes / sizeof(struct trace_chunk)));
-	atomic_store(&self.begin_ns, sys_clock_ns(CLOCK_MONOTONIC));
 	if (!++self.last)
 		self.last = 1;
 	atomic_store(&tracebuf_session, self.last);
 	return 0;
-}
-
-uint64_t tracebuf_begin_ns(void)
-{
-	return atomic_load_explicit(&self.begin_ns, memory_order_relaxed);
 }
 
 uint64_t tracebuf_full_ns(void)

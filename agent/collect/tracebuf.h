@@ -57,9 +57,6 @@ struct thread_trace {
 /* Number of the running trace, 0: none. */
 extern _Atomic uint32_t tracebuf_session HIDDEN;
 
-/* When it began. Context: signal, hook, agent. */
-uint64_t tracebuf_begin_ns(void);
-
 /* Context: signal, hook, agent. */
 static inline bool tracebuf_on(void)
 {
@@ -79,8 +76,8 @@ void tracebuf_wait_begins(struct thread *thread, const struct trace_wait *wait);
 void tracebuf_wait_ends(struct thread *thread, const struct trace_wait *wait, uint64_t now_ns,
 			bool happened, bool woken);
 
-/* The caller is about to let go what a traced thread may wait for, through `function`. (Not for
- * joins: a thread that ends is gone from here long before the kernel lets its joiner go.) */
+/* The caller is about to let go what a traced thread may wait for, through `function`. (Joins wait for
+ * the pthread_t, which tracebuf_thread_end lets go.) */
 void tracebuf_wakes(const void *object, const void *function);
 
 /* A CPU sample of the calling thread. Context: signal. */

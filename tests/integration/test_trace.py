@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from lib import App, equal, limit, needs, note, parallel, program, until
-from traces import HEADERS, Fetch, counter, go_trace, known_waits, pages, recording, rows
+from traces import HEADERS, Fetch, check_wait, counter, go_trace, known_waits, pages, recording, rows
 
 @limit(120)
 def test_waiting_times():
@@ -18,7 +18,7 @@ def test_waiting_times():
                                        ("cond", "pthread_cond_wait", "await_it"),
                                        ("join", "pthread_join", "join_it")):
             ms = got[function][0]
-            assert abs(ms - waited[name]) < 0.02 * waited[name], (name, ms, waited)
+            check_wait(name, ms, waited)
             equal(got[caller][1], got[function][1], f"{function} is called by {caller}")
         rows(go_trace(file, "sched"))
 
@@ -86,6 +86,32 @@ def test_pages():
         assert any("CPU profile sample" in name or "sample" in name for name in names), sorted(names)[:80]
 
 
+@limit(120)
+def test_pool():
+    """?procs=pool: as many lanes as threads ever ran at once, and the same waits."""
+    python = needs("python3")
+    code = ("import threading, time\n"
+            "ring = [threading.Semaphore(0) for _ in range(12)]\n"
+            "def run(i):\n"
+            "    while True:\n"
+            "        ring[i].acquire(); time.sleep(.002); ring[(i + 1) % 12].release()\n"
+            "for i in range(12):\n"
+            "    threading.Thread(target=run, args=(i,), daemon=True).start()\n"
+            "ring[0].release(); print('ready', flush=True); time.sleep(100)\n")
+    with App(python, "-c", code) as app:
+        equal(app.line(), "ready")
+        files = [Fetch(app, seconds=0.7, **query).save() for query in ({}, {"procs": "pool"})]
+        lanes = []
+        for file in files:
+            with pages(file) as get:
+                events = json.loads(get("/jsontrace?start=0&end=1000000000"))["traceEvents"]
+                lanes.append(sum(e.get("name") == "thread_name" and e["args"]["name"].startswith("Proc") for e in events))
+                waits = rows(go_trace(file, "sync"))
+                assert any("sem_" in name or "pthread_cond" in name for name in waits), waits
+        note(f"lanes: {lanes}")
+        assert lanes[0] >= 12 > lanes[1], lanes
+
+
 @limit(60)
 def test_requests():
     with App(program("trace_waits"), stdin=subprocess.PIPE) as app:
@@ -103,6 +129,7 @@ def test_requests():
         answer = app.get("trace", format="chrome")
         equal((answer.status, answer.header("X-Go-Pprof")), (400, "1"))
         equal(answer.text, 'invalid value for "format" - must be go1.19, go1.22 or perfetto\n')
+        equal(app.get("trace", procs="cpu").text, 'invalid value for "procs" - must be threads or pool\n')
         equal(app.get("trace", seconds="1e9").status, 400)
         for junk in ("", "-1", "x", "0", "nan"):
             start = time.monotonic()

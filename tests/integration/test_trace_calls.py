@@ -14,7 +14,7 @@ def known_calls(**query):
     """A trace of tests/programs/call_waits.c: the file, the ms of each wait, and the whole window in ms."""
     with App(program("call_waits"), stdin=subprocess.PIPE) as app:
         equal(app.line(), "ready")
-        fetch = Fetch(app, seconds=2, **query)
+        fetch = Fetch(app, seconds=3, **query)
         until(lambda: recording(app), "the trace runs")
         app.say("go")
         waited = dict(app.line(20).split()[1:] for _ in range(6))

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,32 @@ static void check(int ok)
 {
 	if (!ok)
 		abort();
+}
+
+static _Atomic int tids[16], n_tids;
+
+/* Until n threads are in their waits, as the kernel says. */
+static void await_sleepers(int n)
+{
+	for (int asleep = 0; asleep < n;) {
+		usleep(10000);
+		asleep = 0;
+		for (int i = 0; i < n_tids; i++) {
+			char path[64], text[64] = "";
+			FILE *file;
+
+			if (!tids[i]) /* it is just being noted */
+				continue;
+			snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", tids[i]);
+			file = fopen(path, "r");
+			check(file && fgets(text, sizeof(text), file));
+			fclose(file);
+			asleep += text[0] != 'r'; /* "running" */
+		}
+	}
+	for (int i = 0; i < n; i++)
+		tids[i] = 0;
+	n_tids = 0;
 }
 
 static NOINLINE int from_pipe(void)
@@ -89,6 +116,7 @@ static void *waiter(void *arg)
 	uint64_t start;
 
 	prctl(PR_SET_NAME, one->name);
+	tids[n_tids++] = gettid();
 	start = now_ns();
 	check(one->wait());
 	one->ns = now_ns() - start;
@@ -103,6 +131,7 @@ static NOINLINE void wait_early(void)
 static void *early(void *arg)
 {
 	prctl(PR_SET_NAME, "early");
+	tids[n_tids++] = gettid();
 	wait_early();
 	printf("early\n");
 	return NULL;
@@ -116,6 +145,7 @@ static NOINLINE int wait_for_ever(void)
 static void *never(void *arg)
 {
 	prctl(PR_SET_NAME, arg);
+	tids[n_tids++] = gettid();
 	check(wait_for_ever());
 	return NULL;
 }
@@ -152,19 +182,21 @@ int main(int argc, char **argv)
 	check(flock(holder, LOCK_EX) == 0);
 	pthread_create(&thread, NULL, early, NULL);
 	pthread_create(&thread, NULL, never, "never");
-	usleep(50000);
+	await_sleepers(2);
 	printf("ready\n");
 	check(fgets(buf, sizeof(buf), stdin) != NULL);
 	child = fork();
 	if (!child) {
-		usleep(250000);
+		sleep(100);
 		_exit(0);
 	}
 	for (int i = 0; i < N; i++)
 		pthread_create(&threads[i], NULL, waiter, &all[i]);
+	await_sleepers(N);
 	usleep(300000);
 	check(flock(holder, LOCK_UN) == 0);
 	let_go();
+	check(kill(child, SIGKILL) == 0);
 	for (int i = 0; i < N; i++) {
 		pthread_join(threads[i], NULL);
 		printf("waited %s %lu\n", all[i].name, all[i].ns);

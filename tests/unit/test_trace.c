@@ -220,7 +220,7 @@ static struct trace_record *nonsense(unsigned seed)
 static void merge(unsigned seed, const struct trace_format *format, unsigned n)
 {
 	struct trace_window window = { .start_ns = 1000, .end_ns = 6000, .agent_tid = 99, .process = "prog",
-				       .notice = seed % 2 ? "it was full" : NULL };
+				       .pool = seed / 2 % 2, .notice = seed % 2 ? "it was full" : NULL };
 	struct trace_merge *m = trace_merge_new(&window, &names);
 	struct trace_record *records = nonsense(seed);
 	int left;
