@@ -55,7 +55,10 @@ struct lines {
 	char output[OUTPUT];
 	size_t out_at, out_end;
 	struct lines_results results;
+	char why[256]; /* failed: why */
 };
+
+static const char no_memory[] = "PPROF_MAX_MEM is too small";
 
 static struct {
 	struct lines *queue;
@@ -94,6 +97,14 @@ static void finish(struct lines *l)
 	if (*link)
 		*link = l->next;
 	l->queued = false;
+}
+
+/* Goes on without what is not known by now. */
+static void fail(struct lines *l, const char *why)
+{
+	fmt_buf(l->why, sizeof(l->why), "%s", why);
+	l->failed = true;
+	finish(l);
 }
 
 void lines_drop(struct lines *l)
@@ -147,8 +158,7 @@ static void gather(struct lines *l)
 	if (!l->questions) {
 		l->questions = mem_zalloc((l->locations->n + 1) * sizeof(*l->questions));
 		if (!l->questions) {
-			l->failed = true;
-			finish(l);
+			fail(l, no_memory);
 			return;
 		}
 		l->results.questions = l->questions;
@@ -273,10 +283,8 @@ static void restart(struct lines *l)
 	l->out_at = l->out_end = 0;
 	l->ended_sent = false;
 	lines_results_restart(&l->results);
-	if (++l->restarts > RESTARTS_MAX) {
-		l->failed = true;
-		finish(l);
-	}
+	if (++l->restarts > RESTARTS_MAX)
+		fail(l, "pprofagent-symbolize died again and again");
 }
 
 /* Whole questions that a pipe takes all or none of; a single one may be longer. */
@@ -302,11 +310,15 @@ static bool exchange(struct lines *l)
 			l->out_at += (size_t)sent;
 	}
 	got = lines_reply_take(&l->results);
+	l->n_answered = l->results.n_answered;
+	if (got == -ENOMEM) {
+		fail(l, no_memory);
+		return true;
+	}
 	if (sent < 0 || got < 0) {
 		restart(l);
 		return true;
 	}
-	l->n_answered = l->results.n_answered;
 	if (l->results.ended)
 		finish(l);
 	return sent > 0 || got > 0;
@@ -333,8 +345,7 @@ static int ask(struct lines *l, uint64_t start_ns, uint64_t budget_ns)
 		case HELPER_WAIT:
 			return 2;
 		default:
-			l->failed = true;
-			finish(l);
+			fail(l, helper_why());
 			return 0;
 		}
 		if (!exchange(l))
@@ -368,13 +379,11 @@ size_t lines_complaint(const struct lines *l, char *buf, size_t size)
 {
 	size_t missing = l->n_questions - l->n_answered;
 
-	if (l->failed && (!l->n_questions || !helper_why()[0]))
-		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: "
-					  "%s", l->n_questions ? "pprofagent-symbolize died again and "
-					  "again" : "PPROF_MAX_MEM is too small");
+	if (l->failed && !l->n_questions)
+		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: %s", l->why);
 	if (l->failed)
 		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
-					  "functions: %s", missing, l->n_questions, helper_why());
+					  "functions: %s", missing, l->n_questions, l->why);
 	if (l->late && missing)
 		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
 					  "functions yet: reading debug information takes longer than 2 s; "

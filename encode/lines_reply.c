@@ -175,12 +175,15 @@ static bool take_line(struct lines_results *r, const char *at, const char *end)
 long lines_reply_take(struct lines_results *r)
 {
 	char *at, *end, *newline;
+	bool good = true;
 	long n;
 
 	if (!self.input)
 		self.input = mem_alloc(INPUT);
-	if (!self.input)
+	if (!self.input) {
+		r->no_memory = true;
 		return -ENOMEM;
+	}
 	if (self.number != helper_number()) {
 		self.number = helper_number();
 		self.used = 0;
@@ -190,12 +193,13 @@ long lines_reply_take(struct lines_results *r)
 		return n;
 	self.used += (size_t)n;
 	end = self.input + self.used;
-	for (at = self.input; (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1)
-		if (!take_line(r, at, newline))
-			return -EPROTO;
+	for (at = self.input; good && (newline = memchr(at, '\n', (size_t)(end - at))); at = newline + 1)
+		good = take_line(r, at, newline);
 	self.used = (size_t)(end - at);
 	memmove(self.input, at, self.used);
-	return self.used == INPUT ? -EPROTO : n;
+	if (r->no_memory)
+		return -ENOMEM;
+	return !good || self.used == INPUT ? -EPROTO : n;
 }
 
 bool lines_reply_name(struct lines_results *r, uint32_t number, const char **out_name,

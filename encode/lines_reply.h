@@ -54,7 +54,8 @@ struct lines_results {
 	struct demangle_text text;
 };
 
-/* Reads what there is. Number of bytes; 0: nothing; -errno: the process is gone, or talks nonsense. */
+/* Reads what there is. Number of bytes; 0: nothing; -ENOMEM; other -errno: the process is gone, or talks
+ * nonsense. */
 long lines_reply_take(struct lines_results *results);
 
 /* The names of a function by the number of its linkage name. false: out of memory. */

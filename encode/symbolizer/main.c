@@ -39,7 +39,7 @@ enum {
 	CPU_SECONDS = 30,      /* for one request */
 	DATA_MAX = 1024 << 20, /* bytes: private memory, copies of files among it */
 	INPUT = 32 << 10,      /* longest line: three paths */
-	MODULES = 4096,
+	MODULES = 1 << 16, /* a process has no more mappings */
 };
 
 static struct {
