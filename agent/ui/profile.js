@@ -145,7 +145,12 @@ const byId = list => new Map(list.map(one => [one.id, one]));
 // What decode gives: types [{type, unit}], samples [{stack, values, labels}] with stack a list of
 // frames {name, file, line, module} from the root to the leaf, inlined callees as frames of their own.
 function decode(bytes) {
-	const raw = readRaw(bytes), text = index => raw.strings[index] || "";
+	const raw = readRaw(bytes);
+	const text = index => {
+		if (index >= raw.strings.length)
+			throw new Error("the profile is cut off");
+		return raw.strings[index] || "";
+	};
 	if (!raw.types.length || raw.strings[0] !== "")
 		throw new Error("this is not a profile");
 	const mappings = byId(raw.mappings), functions = byId(raw.functions), frames = new Map();
