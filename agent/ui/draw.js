@@ -110,6 +110,6 @@ function describe(node, type, total, diff) {
 	const amount = (now, base) => diff
 		? `${label(now - base, type.unit)} (${percent(now - base, total.whole)}): ${label(base, type.unit)} → ${label(now, type.unit)}`
 		: `${label(now, type.unit)} (${percent(now, total.whole)})`;
-	return [node.name, [where, node.frame.module.name].filter(Boolean).join(" · "),
+	return [node.name, [where, node.frame.module.name, node.frame.inlined ? "inlined" : ""].filter(Boolean).join(" · "),
 		"flat  " + amount(node.selfNow, node.selfBase), "cum   " + amount(node.now, node.base)].filter(Boolean);
 }

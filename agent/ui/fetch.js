@@ -38,10 +38,19 @@ function progress(seconds) {
 	tick();
 	$("progress").hidden = false;
 	const timer = setInterval(tick, 200);
-	return () => {
+	return last => {
 		clearInterval(timer);
-		$("progress").hidden = true;
+		if (last)
+			$("progress").hidden = true;
 	};
+}
+
+async function ask(address, signal) {
+	try {
+		return await fetch(address, {cache: "no-store", signal});
+	} catch (error) {
+		throw error.name === "AbortError" ? error : new Error("The program does not answer: has it ended?");
+	}
 }
 
 // True when a new profile is shown.
@@ -52,17 +61,17 @@ async function fetchProfile() {
 	const done = progress(Number($("window").value));
 	say("error", "");
 	try {
-		const answer = await fetch(requestAddress(), {cache: "no-store", signal: abort.signal});
+		const answer = await ask(requestAddress(), abort.signal);
 		if (!answer.ok)
 			throw new Error(`${answer.status}: ${(await answer.text()).trim()}`);
 		await show(new Uint8Array(await answer.arrayBuffer()), page.name);
 		return true;
 	} catch (error) {
 		if (error.name !== "AbortError")
-			say("error", error instanceof TypeError ? "The program does not answer: has it ended?" : error.message);
+			say("error", error.message);
 		return false;
 	} finally {
-		done();
+		done(page.abort === abort);
 		if (page.abort === abort)
 			page.abort = null;
 	}

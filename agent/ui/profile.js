@@ -143,9 +143,14 @@ const baseName = path => path.slice(path.lastIndexOf("/") + 1);
 const byId = list => new Map(list.map(one => [one.id, one]));
 
 // What decode gives: types [{type, unit}], samples [{stack, values, labels}] with stack a list of
-// frames {name, file, line, module} from the root to the leaf, inlined callees as frames of their own.
+// frames {name, file, line, module, inlined} from the root to the leaf, inlined callees as frames of their own.
 function decode(bytes) {
-	const raw = readRaw(bytes), text = index => raw.strings[index] || "";
+	const raw = readRaw(bytes);
+	const text = index => {
+		if (index >= raw.strings.length)
+			throw new Error("the profile is cut off");
+		return raw.strings[index] || "";
+	};
 	if (!raw.types.length || raw.strings[0] !== "")
 		throw new Error("this is not a profile");
 	const mappings = byId(raw.mappings), functions = byId(raw.functions), frames = new Map();
@@ -154,11 +159,12 @@ function decode(bytes) {
 		const mapping = mappings.get(location.mapping);
 		const module = {name: mapping && baseName(text(mapping.file)) || "no file", own: location.mapping === own};
 		const hex = "0x" + BigInt.asUintN(64, BigInt(location.address)).toString(16);
-		const made = location.lines.map(line => {
+		const made = location.lines.map((line, i) => {
 			const f = functions.get(line.function) || {name: 0, file: 0, line: 0};
-			return {name: text(f.name) || hex, file: text(f.file), line: f.line, module};
+			return {name: text(f.name) || hex, file: text(f.file), line: f.line, module,
+				inlined: i + 1 < location.lines.length};
 		});
-		frames.set(location.id, made.length ? made : [{name: hex, file: "", line: 0, module}]);
+		frames.set(location.id, made.length ? made : [{name: hex, file: "", line: 0, module, inlined: false}]);
 	}
 	return {
 		types: raw.types.map(t => ({type: text(t.type), unit: text(t.unit)})),

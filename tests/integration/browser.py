@@ -45,11 +45,13 @@ class Browser:
         self._number = 0
         self._session = None
         self.complaints = []
+        self.loaded = set()
         self.requests = {}  # method of the protocol -> function of its parameters
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "DOM"):
             self.call(domain + ".enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
         self.theme(dark)
 
@@ -79,6 +81,8 @@ class Browser:
         elif method == "Page.javascriptDialogOpening":
             self.complaints.append("the page opened a dialog: " + values["message"])
             self._send("Page.handleJavaScriptDialog", accept=False)
+        elif method == "Page.lifecycleEvent" and values["name"] == "load":
+            self.loaded.add(values["loaderId"])
         elif method in self.requests:
             self.requests[method](values)
 
@@ -116,9 +120,12 @@ class Browser:
 
     def open(self, url):
         """Goes to the address and waits for the page to be there."""
-        self.js("window.leftBehind = true")
-        self.call("Page.navigate", url=url)
-        self.until("!window.leftBehind && document.readyState === 'complete'", f"{url} is loaded")
+        end = time.monotonic() + 60
+        loader = self.call("Page.navigate", url=url)["loaderId"]
+        # Nothing is asked of the page on the way: its world is being exchanged.
+        while loader not in self.loaded:
+            if self._receive(end - time.monotonic()) is None:
+                raise AssertionError(f"{url} is not loaded within 60 s")
 
     def key(self, key):
         # A character without "text" is no input to a field; that with it is both.

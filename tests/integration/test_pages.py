@@ -3,6 +3,7 @@
 with what the program did and with what `go tool pprof` says of the same bytes."""
 import base64
 import contextlib
+import gzip
 import http.server
 import re
 import subprocess
@@ -208,14 +209,20 @@ def test_heap_page():
                   if row[0] != "0" or row[2] != "0"}
         equal(ours, theirs, "difference of two files")
 
-        # What is no profile is refused, and what was shown stays.
-        bad = lib.scratch() / "bad.pb.gz"
-        bad.write_bytes(b"no profile at all")
-        browser.js("fileUse = 'open'")
-        browser.choose_file("#file", bad)
-        browser.until("!$('error').hidden")
-        assert "bad.pb.gz cannot be used" in browser.js("$('error').textContent")
-        equal(browser.js("page.profile.title"), "second.pb.gz")
+        # What is no profile is refused, and what was shown stays. A cut between two of its parts may leave a
+        # profile; anything else is told, gzipped or not.
+        plain = gzip.decompress(data)
+        cuts = [plain[:at] for at in range(1, len(plain), 97)] + [data[:-9], b"no profile at all", b""]
+        refused = 0
+        for number, cut in enumerate(cuts):
+            bad = lib.scratch() / f"bad{number}.pb.gz"
+            bad.write_bytes(cut)
+            browser.js("say('error', '')")
+            browser.choose_file("#file", bad)
+            answer = browser.until(f"page.profile.title === '{bad.name}' ? 'shown' : $('error').textContent")
+            assert answer == "shown" or answer.startswith(f"{bad.name} cannot be used: "), f"{answer}: the first {len(cut)} bytes"
+            refused += answer != "shown"
+        assert refused > 0.8 * len(cuts) and answer != "shown", f"{refused} of {len(cuts)}, the last: {answer}"
         tab.expect_no_complaints()
 
 
@@ -261,6 +268,13 @@ def test_cpu_page_and_empty_pages():
             shown(browser)
             equal(browser.js("$('profile').value"), name)
         tab.expect_no_complaints()
+        # Asked again while it runs: the second request is the one that counts, its progress stays in sight.
+        browser.open(app.url("ui/profile", seconds=30))
+        browser.until("/of 30 s/.test($('doing').textContent)")
+        browser.js("$('window').value = '60'; $('window').dispatchEvent(new Event('change'))")
+        browser.until("!$('progress').hidden && /of 60 s/.test($('doing').textContent)")
+        browser.js("$('cancel').click()")
+        browser.until("$('progress').hidden && page.abort === null")
         # An answer that is no profile is shown as what it is. (The browser itself logs the 400.)
         browser.open(app.url("ui/leak", age="junk"))
         browser.until("!$('error').hidden")
