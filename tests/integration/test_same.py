@@ -11,12 +11,12 @@ from lib import App, environment, equal, limit, long, needs, note, program, scra
 from pprof_decode import Profile
 
 
-def profiled(argv, cwd=None, **settings):
+def profiled(argv, cwd=None, seconds=100, **settings):
     """(status, stdout, stderr) of a run that is profiled from its beginning to its end; samples seen."""
     settings = {"memprofilerate": 1024, "mutexprofilefraction": 1, "blockprofilerate": 1, **settings}
     app = App(*argv, cwd=cwd, **settings)
     seen, done = 0, []
-    reader = threading.Thread(target=lambda: done.append(app.process.communicate(timeout=100)))
+    reader = threading.Thread(target=lambda: done.append(app.process.communicate(timeout=seconds)))
     reader.start()
     while reader.is_alive():
         try:
@@ -200,7 +200,7 @@ def test_cancellation():
 def storm(seconds, *kinds):
     """The unwinder's own storm (which samples and walks for itself), with all of the agent's profiles beside it."""
     path = lib.BUILD / "tests/storm"
-    (status, out, err), samples = profiled([path, seconds, *kinds], altstack=1)
+    (status, out, err), samples = profiled([path, seconds, *kinds], seconds=seconds + 100)
     note(f"{samples} samples of ours beside: {out.decode().splitlines()[0] if out else err}")
     equal(status, 0, f"storm {out!r} {err!r}")
     assert samples > 50 * seconds / 4, samples
