@@ -275,6 +275,8 @@ static void *agent_thread(void *handed)
 	threads_is_agent();
 	sys_prctl(15 /* PR_SET_NAME */, (unsigned long)"pprof-agent", 0);
 	self.private_table = isolate_descriptors(fds, n);
+	/* before the program goes on, which may change its root at once (hazard G4) */
+	isolate_directory();
 	atomic_store(&self.handed, self.private_table ? 1 : 2);
 	sys_futex_wake((const void *)&self.handed, 1);
 	if (!self.private_table) {
@@ -284,7 +286,6 @@ static void *agent_thread(void *handed)
 		threads_agent_ends();
 		return NULL;
 	}
-	isolate_directory();
 	unwind_remote_start();
 	turn_waiting(false);
 	agent_loop();

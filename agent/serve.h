@@ -34,7 +34,7 @@ int64_t serve_window(const struct request *request);
 /* The errors of the parameters that all profiles with ?seconds= and ?debug= have in common: answers and
  * returns false. Else the two are set, 0 when absent. */
 bool serve_parameters(struct exchange *exchange, int64_t *out_seconds, int64_t *out_debug);
-/* 500: the budget is spent. For a job that has just begun or is under way. */
+/* 500: the budget is spent, or there is no /proc. For a job that has just begun or is under way. */
 enum job_state serve_no_memory(struct exchange *exchange);
 /* ?labels=1, or PPROF_LABELS=1: samples carry their thread's name and number. */
 bool serve_wants_labels(const struct request *request);

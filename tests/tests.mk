@@ -19,6 +19,7 @@ check: all ## everything that must pass before a commit
 	if [ -n "$$failed" ]; then echo "check: failed:$$failed"; exit 1; fi
 
 check-long: all programs cookbook ## the storms and repetitions that take long
+check-long: all programs $(BUILD)/tests/storm ## the storms and repetitions that take long
 	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
 
 check-static: all programs ## layers, signal safety, exports, documents, and that these checks see planted faults
@@ -31,6 +32,7 @@ check-static: all programs ## layers, signal safety, exports, documents, and tha
 	$(RUN_TESTS) --name static tests/static && [ $$failed = 0 ]
 
 check-integration: all programs cookbook ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
+check-integration: all programs $(BUILD)/tests/storm ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
 	$(Q)$(RUN_TESTS) --name integration tests/integration $(if $(TEST),-k $(TEST))
 
 check-real: all programs ## stock programs of the distribution under the agent (TEST=word)
