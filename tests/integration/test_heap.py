@@ -342,6 +342,34 @@ def storm(threads, seconds, rate, *extra, **settings):
             equal(int(re.search(rf"^{counter}\s+(\d+)", agent, re.M)[1]), 0, counter)
 
 
+def pauses(blocks, runs):
+    """Nearly all that is deterministic about a hook's time: the map's growth at rate 1. Of each window of calls the longest one,
+    and of that the least of all runs: what the machine did to one run is not in it, what our own code does at this call is."""
+    env = lib.environment(preload=lib.agent(), memprofilerate=1, max_mem=256 << 20, addr="127.0.0.1:0")
+    rows, first = [], None
+    for _ in range(runs):
+        words = subprocess.run([program("heap_pause"), str(blocks)], env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                               text=True, check=True).stdout.split()
+        first = first or words
+        equal(words[:2], first[:2], "the same addresses in every run")
+        rows.append([int(word) for word in words[2:]])
+    longest = max(min(window) for window in zip(*rows))
+    note(f"longest call that comes again: {longest / 1000:.0f} us of CPU time; of single runs: "
+         f"{[max(row) // 1000 for row in rows]} us")
+    assert longest < 200_000, f"a call takes {longest} ns every time"
+
+
+@limit(120)
+def test_no_call_takes_long():
+    pauses(100000, 4)
+
+
+@long
+@limit(600)
+def test_no_call_takes_long_with_millions():
+    pauses(1500000, 4)
+
+
 @limit(120)
 def test_storm_leaves_nothing_behind():
     storm(16, 4, 1, max_mem=128 << 20)
