@@ -25,9 +25,9 @@ def heap(app, name="heap", **query):
     return View(profile)
 
 
-def known(threads, rounds, rate, **settings):
+def known(threads, rounds, rate, binary=None, **settings):
     """heap_sites, when it is ready. (app, {site: {kind: truth}})"""
-    app = App(program("heap_sites"), threads, rounds, stdin=subprocess.PIPE, memprofilerate=rate, **settings)
+    app = App(binary or program("heap_sites"), threads, rounds, stdin=subprocess.PIPE, memprofilerate=rate, **settings)
     truth = {}
     while True:
         words = app.line().split()
@@ -387,34 +387,6 @@ def test_long_storm():
 
 
 # ---------------------------------------------------------------- other allocators, other libcs
-
-def jemalloc():
-    found = lib.subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
-    m = re.search(r"libjemalloc\.so\.2 .*=> (\S+)", found)
-    return m[1] if m else lib.skip("libjemalloc is not installed")
-
-
-@parallel
-def test_preloaded_allocator_behind_the_agent_is_seen():
-    app, truth = known(2, 100, 1, preload=f"{lib.agent()} {jemalloc()}", max_mem=128 << 20)
-    with app:
-        view = heap(app)
-        for kind in KINDS:
-            equal(by_site(view, kind), {s: truth[s][kind] for s in SITES}, kind)
-        command(app, "free", "freed")
-        equal(by_site(heap(app), LIVE_B), dict.fromkeys(SITES, 0))
-
-
-@parallel
-def test_preloaded_allocator_before_the_agent_is_said():
-    app, _ = known(2, 100, 1, preload=f"{jemalloc()} {lib.agent()}")
-    with app:
-        profile = app.profile("heap")
-        equal(sum(by_site(View(profile), ALLOC_N).values()), 0, "nothing can be seen")
-        said = "this program's malloc is that of "
-        assert any(said in c and "jemalloc" in c for c in profile.comments), profile.comments
-        assert said in app.get("heap", debug=1).text
-
 
 PLUGIN = r"""
 #include <stdlib.h>
