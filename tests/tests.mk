@@ -161,10 +161,15 @@ $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST
 
 .PHONY: bench bench-start
 bench: bench-start bench-unwind bench-malloc bench-lock bench-trace ## all benchmarks: the tables of docs/performance.md
+bench: bench-start bench-unwind bench-malloc bench-lock bench-real ## all benchmarks: the tables of docs/performance.md
 
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)
 # Benchmarks: figures, not judgements. ROUNDS=n, and PPROF_NAME=value words in SETTINGS.
+.PHONY: bench-real
+bench-real: all ## what the idle agent costs real programs (ROUNDS=15, WORD=name)
+	$(Q)BUILD="$(BUILD)" python3 tests/bench/real.py $(or $(ROUNDS),15) $(WORD)
+
 .PHONY: bench-lock
 bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)

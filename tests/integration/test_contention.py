@@ -83,7 +83,8 @@ def compare(way, waiters, us, rounds):
     equal(leaves, {waiting}, what)
     equal(count, calls, f"{what}: contentions in block")
     # The waiter's two looks at the clock enclose ours. What lies between is a few instructions, and, on a busy machine,
-    # the time in which the thread was preempted there: at most all the time that it was ready without a processor.
+    # the time in which the thread was preempted there: at most all the time that it was ready without a processor in
+    # those calls during which it was preempted at all.
     if not 0.98 * ns - ready <= delay <= ns:
         raise AssertionError(f"{what}: block says {delay} ns, the waiters {ns} ns ({ready} without a processor): {delay / ns:.4f}")
     if blamed is None:

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What the idle agent, at its default settings, costs real programs: real.py [ROUNDS] [WORD]
+
+Three copies run at the same time on the same core, one of them under the agent: whatever the machine does meets
+all of them alike, and only their own CPU time is compared (children included; of servers: from the first request to
+the last, which come from the other cores). Per program: the median over the rounds of agent / mean of the two plain
+ones, with its quartiles, and the same of one plain copy against the other, which is the noise. Programs that are not
+installed are left out; WORD chooses those whose names contain it.
+"""
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BUILD = os.environ.get("BUILD", "build")
+AGENT = os.path.abspath(f"{BUILD}/libpprofagent.so")
+CORES = sorted(os.sched_getaffinity(0))
+CORE, OTHERS = {CORES[-1]}, set(CORES[:-1] or CORES)
+COPIES = ("plain", "agent", "plain")
+
+JSON = ("import json\nd=[{'id':i,'name':'n%d'%i,'tags':['a','b',str(i)]} for i in range(2000)]\n"
+        "for _ in range(40): s=json.dumps(d); d=json.loads(s)\nprint(len(s))")
+SQL = ("create table t(a integer, b text, c real);\nwith recursive n(i) as (select 1 union all select i+1 from n where "
+       "i<250000) insert into t select i%1000, 'row '||i, i*0.5 from n;\nselect count(*), sum(x) from (select a, "
+       "sum(c) x, group_concat(b) from t group by a);\n")
+CPP = ("#include <map>\n#include <regex>\n#include <string>\n#include <vector>\n#include <functional>\n"
+       "int main() { std::map<std::string, std::vector<std::function<int(int)>>> m; m[\"a\"].push_back([](int i) { return i; });"
+       " return std::regex_match(std::string(\"a\"), std::regex(\"b*\")) + m[\"a\"][0](0); }\n")
+JS = ("let m=new Map();for(let r=0;r<6;r++){for(let i=0;i<150000;i++)m.set('k'+i%5000,{i,t:'x'.repeat(i%40)});"
+      "JSON.parse(JSON.stringify([...m]))}console.log(m.size)")
+
+
+def environment(copy, extra):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PPROF_", "LD_"))}
+    env.update(extra)
+    if copy == "agent":
+        env.update(LD_PRELOAD=AGENT, PPROF_ADDR="127.0.0.1:0")
+    return env
+
+
+def start(argv, copy, cores, extra=(), **options):
+    options.setdefault("stdout", subprocess.DEVNULL)
+    return subprocess.Popen(argv, env=environment(copy, dict(extra)), stderr=subprocess.DEVNULL,
+                            preexec_fn=lambda: os.sched_setaffinity(0, cores), **options)
+
+
+def whole_runs(argv, text="", extra=()):
+    """CPU seconds of three copies that begin together and end on their own."""
+    gate, opened = os.pipe()
+    pids = [gated(argv, environment(copy, dict(extra)), gate, text) for copy in COPIES]
+    os.close(gate)
+    os.write(opened, b"\n" * len(pids))
+    os.close(opened)
+    return [cpu_of(pid) for pid in pids]
+
+
+def gated(argv, env, gate, text):
+    """A child that becomes the program when there is a byte in the gate."""
+    with tempfile.TemporaryFile() as stdin:
+        stdin.write(text.encode())
+        stdin.seek(0)
+        pid = os.fork()
+        if pid:
+            return pid
+        os.sched_setaffinity(0, CORE)
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(stdin.fileno(), 0)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.read(gate, 1)
+        os.execvpe(argv[0], argv, env)
+
+
+def cpu_of(pid):
+    _, status, used = os.wait4(pid, 0)
+    if status:
+        raise RuntimeError(f"a copy ended with status {status:x}")
+    return used.ru_utime + used.ru_stime
+
+
+def ran_ns(pid):
+    """CPU time of a process and of its children, as the scheduler counts it."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0])
+        for child in (task / "children").read_text().split():
+            total += ran_ns(child)
+    return total
+
+
+def servers(make, load):
+    """The same for servers: make(directory, copy) starts one and returns (process, address)."""
+    with tempfile.TemporaryDirectory() as top:
+        running = [make(pathlib.Path(tempfile.mkdtemp(dir=top)), copy) for copy in COPIES]
+        try:
+            for _, address in running:  # until it answers, and warm
+                end = time.monotonic() + 20
+                while subprocess.run(load(address, 100), capture_output=True).returncode and time.monotonic() < end:
+                    time.sleep(0.1)
+            before = [ran_ns(process.pid) for process, _ in running]
+            clients = [start(load(address, 60000), "plain", OTHERS) for _, address in running]
+            for client in clients:
+                if client.wait(120):
+                    raise RuntimeError("a client failed")
+            return [ran_ns(process.pid) - was for (process, _), was in zip(running, before)]
+        finally:
+            for process, _ in running:
+                process.terminate()
+            for process, _ in running:
+                process.wait(20)
+
+
+def redis(directory, copy):
+    address = str(directory / "socket")
+    argv = ["redis-server", "--port", "0", "--unixsocket", address, "--save", "", "--dir", str(directory)]
+    return start(argv, copy, CORE), address
+
+
+def redis_load(address, n):
+    return ["redis-benchmark", "-s", address, "-t", "set,get,lpush", "-n", str(n), "-P", "16", "-c", "20", "-r", "100000",
+            "-d", "64", "-q"]
+
+
+def nginx(directory, copy):
+    port = 20000 + os.getpid() % 20000 + len(_ports)
+    _ports.append(port)
+    os.chmod(directory, 0o755)
+    os.chmod(directory.parent, 0o755)
+    (directory / "page.html").write_text("x" * 4096)
+    temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (directory / "conf").write_text(
+        f"daemon off; pid {directory}/pid; error_log /dev/null; worker_processes 1; events {{}}\nhttp {{ access_log off; gzip on; "
+        f"gzip_min_length 100; keepalive_requests 1000000; {temporary} server {{ listen 127.0.0.1:{port}; root {directory}; }} }}\n")
+    return start(["nginx", "-c", str(directory / "conf")], copy, CORE), f"http://127.0.0.1:{port}/page.html"
+
+
+_ports = []
+
+
+def nginx_load(address, n):
+    return ["ab", "-q", "-k", "-c", "20", "-n", str(n // 3), "-H", "Accept-Encoding: gzip", address]
+
+
+def compile_cpp():
+    return whole_runs(["g++", "-O0", "-x", "c++", "-c", "-o", "/dev/null", "-"], CPP)
+
+
+PROGRAMS = [
+    ("redis-server", ["redis-server", "redis-benchmark"], lambda: servers(redis, redis_load)),
+    ("nginx, gzip", ["nginx", "ab"], lambda: servers(nginx, nginx_load)),
+    ("python3, JSON", ["python3"], lambda: whole_runs(["python3", "-c", JSON])),
+    ("same, PYTHONMALLOC=malloc", ["python3"], lambda: whole_runs(["python3", "-c", JSON], extra={"PYTHONMALLOC": "malloc"})),
+    ("sqlite3", ["sqlite3"], lambda: whole_runs(["sqlite3", ":memory:"], SQL)),
+    ("g++ -O0", ["g++"], compile_cpp),
+    ("node", ["node"], lambda: whole_runs(["node", "-e", JS])),
+]
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    word = sys.argv[2] if len(sys.argv) > 2 else ""
+    print(f"{'program':28} {'agent / plain':>13}   quartiles         plain / plain   quartiles")
+    for name, needs, run in PROGRAMS:
+        if word not in name or not all(shutil.which(program) for program in needs):
+            continue
+        ratios, noise = [], []
+        for _ in range(rounds):
+            first, agent, second = run()
+            ratios.append(2 * agent / (first + second))
+            noise.append(second / first)
+        row = f"{name:28}"
+        for values in (ratios, noise):
+            low, middle, high = statistics.quantiles(values, n=4)
+            row += f" {middle:13.4f}   {low:.4f} - {high:.4f}"
+        print(row, flush=True)
+
+
+main()
