@@ -39,9 +39,19 @@ static bool listed(const char *const *list, size_t n, const char *name)
 	return false;
 }
 
+/* The children of Chromium and its kin (Electron, CEF): zygote and sandboxed ones end themselves when they
+ * find a thread that they did not make (hazard G1). */
+static bool is_browser_child(char **argv)
+{
+	for (; argv && *argv; argv++)
+		if (!strncmp(*argv, "--type=", 7))
+			return true;
+	return false;
+}
+
 bool launchers_is_one(const char *exe, char **argv)
 {
-	if (listed(names, ARRAY_LEN(names), exe))
+	if (listed(names, ARRAY_LEN(names), exe) || is_browser_child(argv))
 		return true;
 	return !strcmp(exe, "node") && argv && argv[0] && argv[1] &&
 	       listed(scripts, ARRAY_LEN(scripts), base_name(argv[1]));

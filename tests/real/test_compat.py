@@ -13,7 +13,7 @@ import threading
 import time
 
 import lib
-from lib import environment, limit, long, note, scratch
+from lib import environment, limit, long, needs, note, scratch
 from stacks import View
 
 ENDPOINTS = ("heap", "allocs", "block", "mutex", "threadcreate", "goroutine", "heap?debug=1", "goroutine?debug=2",
@@ -178,6 +178,18 @@ def test_same_output_idle_and_with_everything_recorded():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         faults = [fault for faults in pool.map(one, installed()) for fault in faults]
     assert not faults, "\n".join(faults)
+
+
+@limit(240)
+def test_browser():
+    """Chromium, all of whose processes inherit the preload and find a free port each."""
+    chromium = needs("chromium")
+    page = scratch() / "page.html"
+    page.write_text('<p id="a">x</p><script>document.getElementById("a").textContent = 6 * 7</script>')
+    argv = [chromium, "--no-sandbox", "--headless", "--disable-gpu", f"--user-data-dir={scratch()}", "--dump-dom", f"file://{page}"]
+    for settings in ({}, STORM):
+        done = subprocess.run(argv, env=environment(None, lib.agent(), addr="127.0.0.1:0", **settings), capture_output=True, timeout=100)
+        assert done.returncode == 0 and b'<p id="a">42</p>' in done.stdout, (done.returncode, done.stdout[-300:], done.stderr[-1000:])
 
 
 @long
