@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <string.h>
 
 #include "agent/base/mem.h"
 #include "agent/collect/frames.h"
@@ -87,6 +88,24 @@ static void note_lines(struct pprof_writer *w, size_t index)
 	}
 }
 
+/* A file that is mapped in pieces (node moves hot code to huge pages) has lines in all or in none: readers
+ * look at any one of them to learn what is known of the file. */
+static void share_by_file(struct pprof_writer *w)
+{
+	size_t n = symbols_mappings(w->symbols);
+
+	for (size_t i = 1; i < n; i++) {
+		const char *path = symbols_mapping(w->symbols, i)->path;
+
+		for (size_t j = 0; j < i && w->mapping_ids[i]; j++) {
+			if (strcmp(symbols_mapping(w->symbols, j)->path, path) != 0)
+				continue;
+			w->mapping_has[i] |= w->mapping_has[j];
+			w->mapping_has[j] = w->mapping_has[i];
+		}
+	}
+}
+
 int pprof_step_lines(struct pprof_writer *w, uint64_t budget_ns)
 {
 	int more = lines_step(w->lines, budget_ns);
@@ -95,6 +114,7 @@ int pprof_step_lines(struct pprof_writer *w, uint64_t budget_ns)
 		return more == 2;
 	for (size_t i = 0; i < w->locations.n; i++)
 		note_lines(w, i);
+	share_by_file(w);
 	w->phase = PHASE_MAPPINGS;
 	return 0;
 }
