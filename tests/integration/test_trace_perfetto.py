@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import perfetto_decode
-from lib import equal, limit, needs, note
+from lib import equal, limit, needs, note, parallel
 from traces import check_wait, known_waits
 
 SCHEMA = pathlib.Path(__file__).with_name("perfetto_fields.proto")
@@ -18,6 +18,7 @@ def waits(track, function):
 
 
 @limit(120)
+@parallel
 def test_perfetto():
     with known_waits(format="perfetto") as (file, waited):
         data = file.read_bytes()

@@ -54,6 +54,7 @@ def pages(file):
             equal(answer.status, 200, path)
             return answer.read() if raw else answer.read().decode()
 
+    get.base = base
     yield get
     server.terminate()
     server.wait(10)
