@@ -3,7 +3,7 @@
 import subprocess
 
 import perfetto_decode
-from lib import App, equal, limit, note, program, until
+from lib import App, equal, limit, note, parallel, program, until
 from traces import Fetch, counter, go_trace, recording, rows
 
 NET = {"read": "from_pipe", "recv": "from_socket", "accept": "from_server"}
@@ -30,6 +30,7 @@ def near(got, want, what):
 
 
 @limit(60)
+@parallel
 def test_times_of_calls_in_go():
     file, waited = known_calls()
     for kind, callers in (("net", NET), ("syscall", CALLS)):
@@ -59,6 +60,7 @@ SLEEPERS = {  # entry function: category, stack
 
 
 @limit(60)
+@parallel
 def test_who_sleeps_all_the_time():
     """Threads that no hook sees within the window sleep in it, they do not run."""
     with App(program("blocked"), "cond", "sem", "join", "barrier", "stdio", "poll", "read", "sleep", "rwlock",
@@ -79,6 +81,7 @@ def test_who_sleeps_all_the_time():
 
 
 @limit(60)
+@parallel
 def test_times_of_calls_in_perfetto():
     file, waited = known_calls(format="perfetto")
     trace = perfetto_decode.parse(file.read_bytes())

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import perfetto_decode
-from lib import equal, limit, needs, note
+from lib import equal, limit, needs, note, parallel
 from traces import check_wait, known_waits
 
 SCHEMA = pathlib.Path(__file__).with_name("perfetto_fields.proto")
@@ -18,6 +18,7 @@ def waits(track, function):
 
 
 @limit(120)
+@parallel
 def test_perfetto():
     with known_waits(format="perfetto") as (file, waited):
         data = file.read_bytes()
@@ -34,7 +35,10 @@ def test_perfetto():
         for caller, (_, stacks, found) in (("take_it", lockers[0]), ("await_it", cond), ("join_it", join)):
             assert all(stack[1] == caller for stack in stacks) and stacks, (caller, stacks)
             for s in found:
-                equal([frame.split(" ")[0] for frame in s.notes["stack"].split("\n")[:2]], [s.stack[0][0], caller])
+                _, path, line = s.stack[1]
+                assert path and path.endswith("trace_waits.c") and line > 0, s.stack[1]
+                equal(s.notes["stack"].split("\n")[0].split(" ")[0], s.stack[0][0])
+                equal(s.notes["stack"].split("\n")[1], f"{caller} {path}:{line}")
                 equal((s.category, s.name), ("sync", f"sync ({s.stack[0][0]})"))
         # who ended it: an arrow from the holder's unlock to the locker that came through, right after its wait
         woken = {(a.track.name, a.name, b.track.name, b.name) for a, b in trace.arrows.values() if b}

@@ -33,7 +33,7 @@ def rows(profile):
 
 @contextlib.contextmanager
 def pages(file):
-    """`go tool trace` as a web server: a function that fetches a page."""
+    """`go tool trace` as a web server: a function that fetches a page, as text or (raw) as it is."""
     go = needs("go")
     home = lib.scratch()
     log = open(home / "log", "wb")
@@ -49,11 +49,12 @@ def pages(file):
 
     base = until(address, "go tool trace listens", 60).group(1)
 
-    def get(path):
+    def get(path, raw=False):
         with urllib.request.urlopen(base + path, timeout=60) as answer:
             equal(answer.status, 200, path)
-            return answer.read().decode()
+            return answer.read() if raw else answer.read().decode()
 
+    get.base = base
     yield get
     server.terminate()
     server.wait(10)
