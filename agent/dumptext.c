@@ -43,7 +43,7 @@ struct dumptext *dumptext_begin(struct sink *sink, const struct dump *dump, cons
 	w->symbols = symbols_open();
 	if (w->symbols && symbolize == SYMBOLIZE_LINES)
 		w->lines = lines_new(w->symbols, NULL);
-	if (w->symbols && (w->lines || symbolize != SYMBOLIZE_LINES))
+	if (w->symbols)
 		return w;
 	dumptext_drop(w);
 	return NULL;

@@ -78,7 +78,7 @@ struct tracenames *tracenames_new(enum symbolize symbolize)
 	t->symbols = symbols_open();
 	if (t->symbols && symbolize == SYMBOLIZE_LINES)
 		t->lines = lines_new(t->symbols, NULL);
-	if (t->symbols && (t->lines || symbolize != SYMBOLIZE_LINES))
+	if (t->symbols)
 		return t;
 	tracenames_drop(t);
 	return NULL;

@@ -96,6 +96,8 @@ static void finish(struct lines *l)
 		link = &(*link)->next;
 	if (*link)
 		*link = l->next;
+	if (l->queued && !self.queue)
+		lines_reply_rest();
 	l->queued = false;
 }
 
@@ -377,10 +379,11 @@ int lines_wait(const struct lines *l, uint64_t *out_wake_ns)
 
 size_t lines_complaint(const struct lines *l, char *buf, size_t size)
 {
-	size_t missing = l->n_questions - l->n_answered;
+	size_t missing = l ? l->n_questions - l->n_answered : 0;
 
-	if (l->failed && !l->n_questions)
-		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: %s", l->why);
+	if (!l || (l->failed && !l->n_questions))
+		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: %s",
+			       l ? l->why : no_memory);
 	if (l->failed)
 		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
 					  "functions: %s", missing, l->n_questions, l->why);

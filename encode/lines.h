@@ -27,7 +27,7 @@ struct line_frame {
 };
 
 /* Asks for all of `locations`, which may grow until the first step and must outlive it, as symbols must.
- * NULL for those that lines_add is to give. NULL: out of memory. */
+ * NULL for those that lines_add is to give. NULL: out of memory, names have to do. */
 struct lines *lines_new(struct symbols *symbols, struct locations *locations);
 void lines_drop(struct lines *lines);
 
@@ -51,7 +51,7 @@ bool lines_frame(struct lines *lines, size_t index, unsigned i, const struct sym
 /* The index of an address that was given to lines_add; -1: it was not. */
 long lines_index(struct lines *lines, uint64_t address, uint32_t generation);
 
-/* What is missing and why, as one line; 0: nothing. The length of the text. */
+/* What is missing and why, as one line; 0: nothing. lines may be NULL. The length of the text. */
 size_t lines_complaint(const struct lines *lines, char *buf, size_t size);
 
 /* Forgets all answers at work. Context: child. */

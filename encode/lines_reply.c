@@ -229,6 +229,14 @@ void lines_results_restart(struct lines_results *r)
 			r->questions[i].n = 0;
 }
 
+void lines_reply_rest(void)
+{
+	if (self.used) /* part of an answer that was given up: the rest of it follows */
+		return;
+	mem_free(self.input);
+	self.input = NULL;
+}
+
 void lines_reply_child(void)
 {
 	self.input = NULL; /* its memory went with base/mem.h's */

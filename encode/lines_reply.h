@@ -65,6 +65,9 @@ bool lines_reply_name(struct lines_results *results, uint32_t number, const char
 /* Another process goes on. */
 void lines_results_restart(struct lines_results *results);
 
+/* Nobody waits for answers for now: gives memory back. */
+void lines_reply_rest(void);
+
 /* Context: child. */
 void lines_reply_child(void);
 

@@ -193,7 +193,7 @@ static int put_comments(struct pprof_writer *w)
 
 	for (const char *const *c = w->facts->comments; !err && c && *c; c++)
 		err = put_comment(w, *c);
-	if (!err && w->lines && lines_complaint(w->lines, complaint, sizeof(complaint)))
+	if (!err && w->symbolize == SYMBOLIZE_LINES && lines_complaint(w->lines, complaint, sizeof(complaint)))
 		err = put_comment(w, complaint);
 	return err ? err : w->err;
 }

@@ -49,13 +49,11 @@ int pprof_step_symbols(struct pprof_writer *w)
 	for (size_t i = 0; i < w->locations.n; i++)
 		if (w->locations.list[i].mapping >= 0)
 			w->mapping_ids[w->locations.list[i].mapping] = 1;
-	w->phase = PHASE_MAPPINGS;
-	w->at = 0;
-	if (w->symbolize == SYMBOLIZE_LINES) {
-		w->phase = PHASE_LINES;
+	if (w->symbolize == SYMBOLIZE_LINES)
 		w->lines = lines_new(w->symbols, &w->locations);
-	}
-	return w->symbolize == SYMBOLIZE_LINES && !w->lines ? -ENOMEM : 0;
+	w->phase = w->lines ? PHASE_LINES : PHASE_MAPPINGS;
+	w->at = 0;
+	return 0;
 }
 
 /* What a frame is called when nothing better is known. */

@@ -295,7 +295,7 @@ struct text_writer *text_begin(struct sink *sink, const struct text_words *words
 	w->heap = mem_alloc((snapshot->n + 1) * sizeof(*w->heap));
 	if (symbolize == SYMBOLIZE_LINES && w->symbols)
 		w->places = lines_new(w->symbols, NULL);
-	if (!w->symbols || !w->heap || (symbolize == SYMBOLIZE_LINES && !w->places)) {
+	if (!w->symbols || !w->heap) {
 		text_drop(w);
 		return NULL;
 	}
