@@ -75,17 +75,27 @@ def redis(directory):
                              capture_output=True, text=True, check=True).stdout
         return float(out.splitlines()[-1].split(",")[1].strip('"'))
 
-    ratios = []
+    def cpu():
+        return int(pathlib.Path(f"/proc/{app.process.pid}/task/{app.process.pid}/schedstat").read_text().split()[0])
+
+    def both():
+        begin = cpu()
+        figure = load()
+        return figure, cpu() - begin
+
+    speed, time_ = [], []
     try:
         load()
         for _ in range(ROUNDS):
-            before = load()
-            traced = trace_while(app, load)
-            ratios.append(2 * traced / (before + load()))
+            a, b, c = both(), trace_while(app, both), both()
+            speed.append(2 * b[0] / (a[0] + c[0]))
+            time_.append(2 * b[1] / (a[1] + c[1]))
     finally:
         app.stop()
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    print(f"a trace runs: redis-server, GET by 20 clients: {middle:.3f} [{low:.3f} .. {high:.3f}] of the requests per second without", flush=True)
+    print("a trace runs: redis-server, GET by 20 clients, ratio to the same without a trace [quartiles]")
+    for what, ratios in (("requests per second", speed), ("its CPU time per request", time_)):
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        print(f"  {what:26} {middle:.3f} [{low:.3f} .. {high:.3f}]", flush=True)
 
 
 def trace_while(app, load):
