@@ -462,7 +462,8 @@ static bool find_in_image(struct symbols *s, long index, uint64_t address, struc
 		vaddr = address - place->mapping.start + place->mapping.offset;
 		found.start = 0;
 	} else if (image_find(image, vaddr, s->buf, NAME_SIZE, &found)) {
-		if (found.named)
+		/* empty: the file's table of names could not be read */
+		if (found.named && s->buf[0])
 			return give(s, index, KIND_SYMBOL, address - (vaddr - found.start),
 				    out);
 	} else {

@@ -62,6 +62,7 @@ static struct {
 	_Atomic int agents;	  /* our own threads */
 	_Atomic int found_n;	  /* length of `found` */
 	_Atomic bool watch;	  /* all counted threads ended, uncounted ones are left */
+	_Atomic bool uncounted;	  /* there were threads that no memory was left to count */
 	void (*begin)(struct thread *);
 	void (*end)(struct thread *);
 	void (*last)(void);
@@ -192,6 +193,7 @@ static struct thread *take_record(int tid)
 	}
 	t->queue = NULL;
 	t->rounds = 0;
+	t->counted = false;
 	t->stack_lo = t->stack_hi = 0;
 	t->start = NULL;
 	t->altstack = NULL;
@@ -322,6 +324,7 @@ struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t
 		l = arena_alloc(&self.arena, sizeof(*l));
 	if (!l) {
 		stat_add(STAT_THREADS_FULL, 1);
+		atomic_store(&self.uncounted, true);
 		return NULL;
 	}
 	l->routine = routine;
@@ -388,6 +391,7 @@ static NOINLINE void enter_thread(const struct thread_launch *l)
 	if (t) {
 		uintptr_t top = (uintptr_t)pthread_self();
 
+		t->counted = true;
 		t->start = l->routine;
 		atomic_store_explicit(&t->creator, l->creator, memory_order_relaxed);
 		atomic_store_explicit(&t->created_by, l->by, memory_order_release);
@@ -400,6 +404,11 @@ static NOINLINE void enter_thread(const struct thread_launch *l)
 		bind_self(t);
 		if (self.begin)
 			self.begin(t);
+	} else {
+		/* its end will not be seen: the agent looks for it */
+		atomic_fetch_sub(&self.live, 1);
+		atomic_store(&self.uncounted, true);
+		atomic_store(&self.watch, true);
 	}
 	guard_leave();
 }
@@ -424,9 +433,9 @@ void *threads_run(void *launch)
 	return routine(arg); /* a tail jump: see hooks/thread.c */
 }
 
-/* Does the kernel still have threads of the program besides the caller? Without /proc our own count,
- * which has just reached 0, is believed. */
-static bool others_live(void)
+/* Does the kernel still have threads of the program besides the caller? unknown: the answer when /proc cannot
+ * be read. */
+static bool others_live(bool unknown)
 {
 	_Alignas(8) char buf[2048];
 	long fd = sys_open("/proc/thread-self/../", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -434,7 +443,7 @@ static bool others_live(void)
 	long n;
 
 	if (fd < 0)
-		return false;
+		return unknown;
 	while ((n = sys_getdents((int)fd, buf, sizeof(buf))) > 0) {
 		for (long at = 0; at < n;) {
 			unsigned short len = *(unsigned short *)(buf + at + 16);
@@ -445,6 +454,8 @@ static bool others_live(void)
 		}
 	}
 	sys_close((int)fd);
+	if (n < 0)
+		return unknown;
 	/* our own threads, the caller if it is none of them, and main as a zombie if it ended first */
 	return count > atomic_load(&self.agents) + !(tls.flags & TLS_AGENT) +
 			       (sys_gettid() != sys_getpid());
@@ -455,7 +466,8 @@ static bool others_live(void)
 static bool alone_soon(void)
 {
 	for (int ms = 0; ms < 200; ms++) {
-		if (!others_live())
+		/* without /proc our own count, which has just reached 0, is believed if it can be right */
+		if (!others_live(atomic_load(&self.uncounted)))
 			return true;
 		sys_sleep_ns(1000000);
 	}
@@ -465,7 +477,7 @@ static bool alone_soon(void)
 
 bool threads_only_agents(void)
 {
-	return atomic_load(&self.watch) && !others_live();
+	return atomic_load(&self.watch) && !others_live(true);
 }
 
 bool threads_watch(void)
@@ -481,7 +493,7 @@ bool threads_watch(void)
 static void on_thread_end(void *arg)
 {
 	struct thread *t = arg;
-	bool guarded;
+	bool guarded, counted;
 
 	if (tls.thread != t)
 		return;
@@ -490,6 +502,7 @@ static void on_thread_end(void *arg)
 		return;
 	}
 	guarded = guard_enter();
+	counted = t->counted;
 	if (self.end)
 		self.end(t);
 	altstack_leave(t->altstack);
@@ -498,7 +511,8 @@ static void on_thread_end(void *arg)
 	retire_record(t);
 	if (guarded)
 		guard_leave();
-	if (atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents) && self.last &&
+	/* one that libc made for itself, or that there was no memory to count, does not count now either */
+	if (counted && atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents) && self.last &&
 	    alone_soon())
 		self.last();
 }
@@ -640,6 +654,10 @@ int threads_start(void)
 	/* one key; without it threads are still profiled, only their end is noticed later */
 	self.has_key = pthread_key_create(&self.key, on_thread_end) == 0;
 	threads_adopt();
+	if (tls.thread)
+		tls.thread->counted = true;
+	else
+		atomic_store(&self.uncounted, true);
 	return 0;
 }
 
@@ -661,6 +679,10 @@ void threads_child(void)
 	}
 	atomic_store(&self.agents, 0);
 	atomic_store(&self.live, 1);
+	atomic_store(&self.watch, false);
+	atomic_store(&self.uncounted, !own);
+	if (own)
+		own->counted = true;
 	atomic_store(&self.created, 0);
 	if (own) {
 		tls.tid = (uint32_t)sys_gettid();

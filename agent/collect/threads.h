@@ -40,6 +40,7 @@ struct thread {
 	uint64_t unseen_from_ns;    /* its CPU time when it was first found without a timer */
 	struct thread *queue;	    /* next in the queue of ended records */
 	struct thread *found;	    /* next of those that no thread has taken over */
+	bool counted;		    /* its end takes one off the number of live threads */
 	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
 	void *(*start)(void *);	    /* its start routine, NULL when not known */

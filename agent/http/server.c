@@ -25,6 +25,7 @@ enum { CONNECTIONS_MAX = BUSY_MAX + 64, ACCEPT_MOST = 32 };
 
 static const uint64_t jobs_slice_ns = 10000000;
 static const uint64_t accept_pause_ns = 100000000;
+static const uint64_t poll_pause_ns = 10000000;
 
 struct server {
 	struct server_config config;
@@ -329,6 +330,9 @@ static void wait(struct server *s, uint64_t now_ns, uint64_t until_ns)
 		s->config.waiting(false);
 	if (n >= 0)
 		return;
+	/* no memory in the kernel, or forbidden: not again at once */
+	if (n != -EINTR)
+		sys_sleep_ns(poll_pause_ns);
 	for (unsigned i = 0; i < s->n_polled; i++) /* nothing is known: interrupted */
 		s->polled[i].revents = 0;
 }

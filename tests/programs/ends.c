@@ -12,6 +12,7 @@
  *   ends fork SECONDS              a forked child burns, _exits; the parent burns as well
  *   ends wait                      says "ready", waits in pause() for a minute at most
  *   ends busy                      says "ready"; threads allocate and wait for a lock, for two minutes at most
+ *   ends turns                     for each line of stdin: threads and a child begin, work and end; says "done"
  *   ends handled SIGNAL            has a handler of its own that prints; says "ready", ends by it
  */
 #include <pthread.h>
@@ -197,6 +198,63 @@ static void busy(void)
 		pause();
 }
 
+static void *short_life(void *arg)
+{
+	void *blocks[8];
+
+	for (int i = 0; i < 8; i++)
+		blocks[i] = malloc(70000);
+	pthread_mutex_lock(&lock);
+	burn_here(0.0005);
+	pthread_mutex_unlock(&lock);
+	for (int i = 0; i < 8; i++)
+		free(blocks[i]);
+	return arg;
+}
+
+static int two_threads(void)
+{
+	pthread_t t[2];
+
+	for (int i = 0; i < 2; i++)
+		if (pthread_create(&t[i], NULL, short_life, NULL) != 0)
+			return 1;
+	for (int i = 0; i < 2; i++)
+		if (pthread_join(t[i], NULL) != 0)
+			return 2;
+	return 0;
+}
+
+static int turn(void)
+{
+	int status = two_threads();
+	pid_t child;
+
+	if (status)
+		return status;
+	child = fork();
+	if (child == 0)
+		_exit(10 + two_threads());
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		return 3;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 10 ? 0 : 4;
+}
+
+static void turns(void)
+{
+	char line[16];
+
+	alarm(600);
+	printf("ready\n");
+	fflush(stdout);
+	while (fgets(line, sizeof(line), stdin)) {
+		int bad = turn();
+
+		printf(bad ? "bad %d\n" : "done\n", bad);
+		fflush(stdout);
+	}
+}
+
 static void says(int sig)
 {
 	static const char text[] = "handled\n";
@@ -232,6 +290,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(what, "both"))
 		both_end();
+	if (!strcmp(what, "turns"))
+		turns();
 	if (!strcmp(what, "busy"))
 		busy();
 	if (!strcmp(what, "views"))
