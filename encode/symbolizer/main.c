@@ -26,9 +26,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "encode/symbolizer/die.h"
@@ -36,6 +38,7 @@
 
 enum {
 	IDLE_MS = 60000,
+	FLUSH_MS = 20,
 	CPU_SECONDS = 30,      /* for one request */
 	DATA_MAX = 1024 << 20, /* bytes: private memory, copies of files among it */
 	INPUT = 32 << 10,      /* longest line: three paths */
@@ -44,10 +47,10 @@ enum {
 
 static struct {
 	char input[INPUT + 1];
-	size_t used;
+	size_t at, used; /* what is not read yet */
 	char output[64 << 10];
 	size_t n_output;
-	uint64_t request;
+	uint64_t request, flushed_ms;
 	uint32_t n_texts;
 	struct module *modules[MODULES];
 	bool symbols[MODULES];
@@ -173,6 +176,20 @@ static void take_module(char *at, bool symbols)
 	self.symbols[number] = symbols;
 }
 
+/* Who asks waits for a bounded time and takes what came by then. */
+static void flush_now_and_then(void)
+{
+	struct timespec now;
+	uint64_t ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	if (ms - self.flushed_ms < FLUSH_MS)
+		return;
+	self.flushed_ms = ms;
+	flush();
+}
+
 static void answer(char *at)
 {
 	uint64_t index = take_number(&at), number = take_number(&at), address = take_number(&at), start;
@@ -196,6 +213,7 @@ static void answer(char *at)
 		put_format(" %" PRIx32 " %" PRIx32 " %" PRIx32 " %" PRIx32, numbers[2 * i],
 			   numbers[2 * i + 1], frames[i].line, frames[i].start);
 	put("\n", 1);
+	flush_now_and_then();
 }
 
 static void take_line(char *line)
@@ -223,20 +241,54 @@ static void take_line(char *line)
 	put_format("E %" PRIx64 "\n", self.request);
 }
 
-/* All whole lines of the input. */
+/* Reads on, if there is room. false: the input has ended. */
+static bool read_on(void)
+{
+	ssize_t n;
+
+	memmove(self.input, self.input + self.at, self.used - self.at);
+	self.used -= self.at;
+	self.at = 0;
+	if (self.used == INPUT)
+		return true;
+	do
+		n = read(0, self.input + self.used, INPUT - self.used);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return false;
+	self.used += (size_t)n;
+	return true;
+}
+
+/* Whether a new request is there already: nobody waits for the answers to the one at hand any more. */
+static bool is_given_up(void)
+{
+	struct pollfd in = { .fd = 0, .events = POLLIN };
+
+	if (self.used < INPUT && poll(&in, 1, 0) == 1 && (in.revents & POLLIN) && !read_on())
+		exit(0);
+	return memmem(self.input + self.at, self.used - self.at, "\nR ", 3) != NULL;
+}
+
+/* All whole lines of the input. What was given up is passed over: the new request asks for it again, and
+ * gets further than the old one did. */
 static void take_input(void)
 {
-	char *at = self.input, *end;
+	for (;;) {
+		char *line = self.input + self.at, *end = memchr(line, '\n', self.used - self.at);
+		bool skip = end && line[0] == 'A' && is_given_up();
 
-	self.input[self.used] = '\0';
-	while ((end = memchr(at, '\n', self.used - (size_t)(at - self.input)))) {
+		if (!end)
+			break;
+		/* reading on has moved it */
+		line = self.input + self.at;
+		end = memchr(line, '\n', self.used - self.at);
 		*end = '\0';
-		take_line(at);
-		at = end + 1;
+		self.at = (size_t)(end + 1 - self.input);
+		if (!skip)
+			take_line(line);
 	}
-	self.used -= (size_t)(at - self.input);
-	memmove(self.input, at, self.used);
-	if (self.used == INPUT)
+	if (self.at == 0 && self.used == INPUT)
 		_Exit(DIE_INPUT);
 	flush();
 }
@@ -278,18 +330,11 @@ int main(void)
 	be_modest();
 	for (;;) {
 		int ready = poll(&in, 1, IDLE_MS);
-		ssize_t n;
 
 		if (ready < 0 && errno == EINTR)
 			continue;
-		if (ready <= 0)
+		if (ready <= 0 || !read_on())
 			return 0;
-		n = read(0, self.input + self.used, INPUT - self.used);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return 0;
-		self.used += (size_t)n;
 		take_input();
 	}
 }

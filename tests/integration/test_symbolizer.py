@@ -394,6 +394,24 @@ def test_broken_files_long():
     assert broken(2, 3000) > 1500
 
 
+@lib.long
+@lib.limit(900)
+def test_two_hundred_mib():
+    """200 MiB of debug information: every answer comes in time, with more lines each time; in the end all."""
+    sys.path.insert(0, str(lib.TOP / "tests/bench"))
+    import symbols
+    path = symbols.big(lib.scratch(), 200)
+    assert symbols.debug_bytes(path) > 200 << 20
+    with App(path, memprofilerate=4096) as app:
+        app.get("profile", seconds=2, symbolize="names")
+        before = symbols.field(app.pid, "VmRSS")
+        until(lambda: not complaints(app.profile("heap", timeout=30)), "all lines", 600)
+        pid, = symbolizer_of(app.pid)
+        peak, grown = symbols.field(pid, "VmHWM"), symbols.field(app.pid, "VmRSS") - before
+        lib.note(f"peak of the symbolizer {peak:.0f} MiB, the program grew by {grown:.1f} MiB")
+        assert peak < 1024 and grown < 16
+
+
 @lib.parallel
 def test_broken_program():
     """The whole way with a program whose debug information is garbage: names, and the program lives."""
