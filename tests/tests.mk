@@ -162,6 +162,11 @@ $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST
 .PHONY: bench bench-start
 bench: bench-start bench-unwind bench-malloc bench-lock bench-trace ## all benchmarks: the tables of docs/performance.md
 bench: bench-start bench-unwind bench-malloc bench-lock bench-real ## all benchmarks: the tables of docs/performance.md
+bench: bench-start bench-unwind bench-malloc bench-lock bench-symbols ## all benchmarks: the tables of docs/performance.md
+
+.PHONY: bench-symbols
+bench-symbols: all ## what files, lines and inlined functions cost (MIB=200 of debug information in the largest program)
+	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/symbols.py $(or $(MIB),200)
 
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)

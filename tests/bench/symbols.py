@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""symbols.py [MIB | --file PROGRAM]: what files, lines and inlined functions cost: time of the first answers with
+"""symbols.py [MIB | --file PROGRAM] (0: stock programs only): what files, lines and inlined functions cost: time of the first answers with
 and without them, memory of the symbolizer and of the program, for stock programs and for one with MIB
 (200) of debug information, made here.
 """
@@ -107,6 +107,8 @@ def main():
         with lib.App(*argv, memprofilerate=4096) as app:
             time.sleep(2)
             measure(name, app)
+    if not mib:
+        return
     path = big(directory, mib)
     print(f"{debug_bytes(path) / (1 << 20):.0f} MiB of debug information:")
     with lib.App(path, memprofilerate=4096) as app:
