@@ -234,14 +234,14 @@ static struct bucket *bucket_of(const struct stack *stack, uint32_t sizeclass)
 	return b ? b : buckets_get(SERIES_HEAP, record_mark(FRAME_OTHER), sizeclass, 0);
 }
 
-static NOINLINE void record(const void *ptr, size_t size, unsigned epoch)
+static NOINLINE void record(const void *ptr, size_t size, unsigned epoch, const struct unwind_regs *from)
 {
 	struct live sample = { .address = (uintptr_t)ptr, .size = size, .epoch = epoch };
 	struct weight w = sample_weight(&sample, epoch);
 
 	livemap_prefetch(sample.address);
 	drop_stale(ptr);
-	sample.bucket = bucket_of(record_here(), sizeclass_of(size));
+	sample.bucket = bucket_of(record_from(from, NULL), sizeclass_of(size));
 	if (!sample.bucket)
 		return;
 	stat_add(STAT_HEAP_SAMPLES, 1);
@@ -254,12 +254,14 @@ static NOINLINE void record(const void *ptr, size_t size, unsigned epoch)
 
 void heap_on_alloc(const void *ptr, size_t size, int draw)
 {
+	struct unwind_regs from;
 	uint32_t fp;
 
 	if (!ptr || !guard_enter())
 		return;
+	record_capture(&from);
 	fp = arch_fp_enter();
-	record(ptr, size, (unsigned)draw);
+	record(ptr, size, (unsigned)draw, &from);
 	arch_fp_leave(fp);
 	guard_leave();
 }

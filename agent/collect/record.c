@@ -93,8 +93,7 @@ const struct stack *record_context(const void *ucontext, const struct thread *th
 	return stack;
 }
 
-/* leaf: NULL or the address of a function */
-static const struct stack *record_caller(const void *leaf)
+const struct stack *record_from(const struct unwind_regs *from, const void *leaf)
 {
 	uint32_t generation = modules_generation(), own = leaf != NULL;
 	enum unwind_end end = UNWIND_ROOT;
@@ -106,20 +105,10 @@ static const struct stack *record_caller(const void *leaf)
 	if (!pcs)
 		return record_mark(FRAME_AGENT);
 	pcs[0] = (uintptr_t)leaf;
-	n = own + unwind_here(tls.stack_lo, tls.stack_hi, pcs + own, self.max - own, &end);
+	n = own + unwind_from(from, tls.stack_lo, tls.stack_hi, pcs + own, self.max - own, &end);
 	stack = store(pcs, n, end, generation);
 	give_buffer(which);
 	return stack;
-}
-
-const struct stack *record_here(void)
-{
-	return record_caller(NULL);
-}
-
-const struct stack *record_here_at(const void *leaf)
-{
-	return record_caller(leaf);
 }
 
 const struct stack *record_copy(const struct unwind_snapshot *copy)

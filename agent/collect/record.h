@@ -5,20 +5,37 @@
 
 #include <stdint.h>
 
+#include "agent/base/attr.h"
 #include "agent/collect/frames.h"
 #include "agent/collect/threads.h"
+#include "unwind_regs.h"
 
 struct stack;
 
 /* The stack of an interrupted context of this thread. The guard is up. Context: signal. */
 const struct stack *record_context(const void *ucontext, const struct thread *thread);
 
-/* The stack of the caller of a hook. The guard is up. Context: hook. */
-const struct stack *record_here(void);
-
-/* The same with one more frame as its leaf: the function that the program called, whose hook this is.
+/* The stack behind a frame of the agent, which `from` was captured in and which has not returned. leaf: one more
+ * frame before it, the function that the program called, whose hook this is; or NULL. The guard is up.
  * Context: hook. */
-const struct stack *record_here_at(const void *leaf);
+const struct stack *record_from(const struct unwind_regs *from, const void *leaf);
+
+/* The registers of the function that calls this. Context: hook. */
+INLINE void record_capture(struct unwind_regs *out)
+{
+	arch_capture(out->reg);
+	out->known = ARCH_KNOWN_CAPTURED;
+}
+
+/* The stack of the caller of a hook. Context: hook. */
+INLINE const struct stack *record_here_at(const void *leaf)
+{
+	struct unwind_regs from;
+
+	record_capture(&from);
+	return record_from(&from, leaf);
+}
+
 /* The stack of a copy. Context: agent. */
 struct unwind_snapshot;
 const struct stack *record_copy(const struct unwind_snapshot *copy);

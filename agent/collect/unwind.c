@@ -300,8 +300,8 @@ void unwind_walk(struct unwind_walk *walk, bool live)
 	atomic_fetch_add_explicit(&self.ended[walk->end], 1, memory_order_relaxed);
 }
 
-static NOINLINE uint32_t walk_live(const struct unwind_regs *from, uintptr_t lo, uintptr_t hi,
-				   uintptr_t *pcs, uint32_t max, enum unwind_end *out_end)
+NOINLINE uint32_t unwind_from(const struct unwind_regs *from, uintptr_t lo, uintptr_t hi, uintptr_t *pcs,
+			      uint32_t max, enum unwind_end *out_end)
 {
 	struct unwind_walk walk;
 
@@ -324,7 +324,7 @@ uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, u
 
 	arch_from_context(context, from.reg);
 	from.known = ARCH_KNOWN_ALL;
-	return walk_live(&from, lo, hi, pcs, max, out_end);
+	return unwind_from(&from, lo, hi, pcs, max, out_end);
 }
 
 NOINLINE uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
@@ -335,7 +335,7 @@ NOINLINE uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32
 
 	arch_capture(from.reg);
 	from.known = ARCH_KNOWN_CAPTURED;
-	n = walk_live(&from, lo, hi, pcs, max, out_end);
+	n = unwind_from(&from, lo, hi, pcs, max, out_end);
 	/* Not a tail call: the frame that was captured must stay. */
 	__asm__ volatile("" : "+r"(n));
 	return n;

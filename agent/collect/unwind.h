@@ -40,6 +40,12 @@ uint32_t unwind_context(const ucontext_t *context, uintptr_t lo, uintptr_t hi, u
 uint32_t unwind_here(uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
 		     enum unwind_end *out_end);
 
+/* The same of a frame of the agent that the caller captured (arch_capture) and that has not returned since: the
+ * fewer frames of the agent lie between, the less there is to walk. Context: hook. */
+struct unwind_regs;
+uint32_t unwind_from(const struct unwind_regs *from, uintptr_t lo, uintptr_t hi, uintptr_t *pcs, uint32_t max,
+		     enum unwind_end *out_end);
+
 /* Around the real dlclose, in the thread that calls it: waits (at most 100 ms) for walks that may
  * be reading a module by guess, and keeps others from guessing meanwhile. Context: hook. */
 void unwind_before_close(void);
