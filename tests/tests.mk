@@ -160,7 +160,7 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 $(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
 
 .PHONY: bench bench-start
-bench: bench-start bench-unwind bench-malloc bench-lock bench-trace ## all benchmarks: the tables of docs/performance.md
+bench: bench-start bench-unwind bench-malloc bench-lock bench-trace bench-hostile ## all benchmarks: the tables of docs/performance.md
 bench: bench-start bench-unwind bench-malloc bench-lock bench-real ## all benchmarks: the tables of docs/performance.md
 bench: bench-start bench-unwind bench-malloc bench-lock bench-symbols ## all benchmarks: the tables of docs/performance.md
 
@@ -182,6 +182,10 @@ bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, a
 .PHONY: bench-trace
 bench-trace: all $(BUILD)/tests/bench/bench_trace ## what execution traces cost: hooks, redis under load, a million events (ROUNDS=n)
 	$(Q)python3 tests/bench/trace.py $(BUILD) $(or $(ROUNDS),9)
+
+.PHONY: bench-hostile
+bench-hostile: all $(BUILD)/tests/bench/units ## what a crowd of hostile clients costs the program (ROUNDS=7)
+	$(Q)BUILD="$(BUILD)" python3 tests/bench/hostile.py $(ROUNDS)
 
 # Benchmarks: figures, no verdict. Each program's first comment says what it measures.
 .PHONY: bench-malloc

@@ -3,6 +3,8 @@
 #include "agent/collect/buckets.h"
 #include "agent/collect/modules.h"
 
+uintptr_t modules_own_start, modules_own_size;
+
 const struct module_gone *modules_gone(void)
 {
 	return NULL;

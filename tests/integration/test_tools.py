@@ -114,8 +114,15 @@ def test_several_sources_and_differences():
         assert "spin_hot" in go_pprof("-top", url, url).stdout
         saved = lib.scratch() / "base"
         saved.write_bytes(app.get("profile", seconds=1).body)
-        go_pprof("-top", "-base", saved, url)
-        go_pprof("-top", "-diff_base", saved, saved)
+        longer = lib.scratch() / "longer"
+        longer.write_bytes(app.get("profile", seconds=3).body)
+        for option in ("-base", "-diff_base"):
+            nothing = go_pprof("-top", option, saved, saved).stdout
+            assert "accounting for 0" in nothing, nothing
+            rest = go_pprof("-top", option, saved, longer).stdout
+            assert re.search(r"^ +[1-9]\S*s .* spin_hot$", rest, re.M), rest
+            # two profiles fetched at once
+            assert "Type: cpu" in go_pprof("-top", option, url, url).stdout, option
         assert go_home().exists()
 
 

@@ -31,7 +31,9 @@ fn work(id: u64) -> (u64, u32) {
 #[inline(never)]
 fn overflow(x: u64) -> u64 {
     let here = [x; 64];
-    overflow(std::hint::black_box(here)[7] + 1) + here[3]
+    // the optimizer cannot see through it; Debian 12's rustc has no black_box
+    let seen = unsafe { std::ptr::read_volatile(&here) };
+    overflow(seen[7] + 1) + here[3]
 }
 
 fn main() {
