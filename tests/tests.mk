@@ -22,6 +22,13 @@ check-long: all programs cookbook ## the storms and repetitions that take long
 check-long: all programs $(BUILD)/tests/storm ## the storms and repetitions that take long
 	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
 
+.PHONY: check-trace-seeds
+check-long: check-trace-seeds
+SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
+check-trace-seeds: ## traces of random records, 4000 seeds, under sanitizers
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/san CFLAGS="$(SAN)" LDFLAGS="$(SAN)" $(BUILD)/san/tests/unit
+	$(Q)mkdir -p $(BUILD)/san/seeds && TRACE_SEEDS=4000 TRACE_FILES=$(BUILD)/san/seeds $(BUILD)/san/tests/unit trace
+
 check-static: all programs ## layers, signal safety, exports, documents, and that these checks see planted faults
 	$(Q)failed=0; \
 	scripts/check-layers || failed=$$((failed + 1)); \
