@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/collect/buckets.h"
 
-
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
 #include "agent/base/budget.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
+#include "agent/collect/frames.h"
 #include "agent/collect/stacks.h"
 
-enum { SLOTS_MIN = 1 << 12, BYTES_PER_SLOT = 512 };
+enum {
+	SLOTS_MIN = 1 << 12,
+	BYTES_PER_SLOT = 512,
+	RESERVED = 1024, /* more than there are size classes */
+};
 
 struct slots {
 	size_t mask;
@@ -24,6 +28,27 @@ static struct {
 		_Atomic uint64_t count;
 	} series[SERIES_N];
 } self;
+
+/* Where all those are counted for whom there was no room must itself not need any. */
+static struct bucket reserve[RESERVED] BIG;
+static _Atomic uint32_t reserve_used;
+
+static bool is_other(const struct stack *stack)
+{
+	return stack->depth == 1 && stack->pcs[0] == FRAME_OTHER;
+}
+
+static COLD struct bucket *take_reserved(void)
+{
+	uint32_t used = atomic_load_explicit(&reserve_used, memory_order_relaxed);
+
+	do
+		if (used == RESERVED)
+			return NULL;
+	while (!atomic_compare_exchange_weak_explicit(&reserve_used, &used, used + 1, memory_order_relaxed,
+						      memory_order_relaxed));
+	return &reserve[used];
+}
 
 /* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
  * nothing: what is used is charged through the buckets themselves. */
@@ -88,6 +113,8 @@ struct bucket *buckets_get(enum series series, const struct stack *stack, uint32
 	if (found)
 		return found;
 	fresh = arena_alloc(&self.arena, sizeof(*fresh));
+	if (!fresh && is_other(stack))
+		fresh = take_reserved();
 	if (!fresh)
 		goto full;
 	fresh->stack = stack;
@@ -108,7 +135,7 @@ struct bucket *buckets_get(enum series series, const struct stack *stack, uint32
 	list_in_series(fresh);
 	return fresh;
 full:
-	stat_add(STAT_BUCKETS_FULL, 1);
+	stat_add(is_other(stack) ? STAT_BUCKETS_FULL : STAT_STACKS_FULL, 1);
 	return NULL;
 }
 

@@ -27,8 +27,9 @@ struct bucket {
 	_Atomic int64_t extra[SERIES_VALUES]; /* the series' own use (peaks and the like) */
 };
 
-/* The bucket of this identity, made if need be; NULL when the budget is spent (counted as
- * STAT_BUCKETS_FULL). Context: signal, hook, agent. */
+/* The bucket of this identity, made if need be; NULL when the budget is spent: then count under
+ * record_mark(FRAME_OTHER), key and all, for which there is always room. Counted as STAT_STACKS_FULL, and as
+ * STAT_BUCKETS_FULL when there is none even for that. Context: signal, hook, agent. */
 struct bucket *buckets_get(enum series series, const struct stack *stack, uint32_t key,
 			   uint32_t tag);
 

@@ -63,6 +63,8 @@ static void book(struct thread *t, const struct stack *stack, uint32_t periods)
 	uint32_t tag = atomic_load_explicit(&self.labelled, memory_order_relaxed) ? labels_tag(t) : 0;
 	struct bucket *b = buckets_get(SERIES_CPU, stack, 0, tag);
 
+	if (!b)
+		b = buckets_get(SERIES_CPU, record_mark(FRAME_OTHER), 0, 0);
 	if (b)
 		bucket_add(b, 0, periods);
 }

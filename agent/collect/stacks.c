@@ -26,7 +26,7 @@ static struct {
 	_Atomic uint64_t count;
 } self;
 
-/* What a full table answers with: one frame, the mark. */
+/* What a full table answers with: one frame, the mark. The same is the answer to who asks for that very stack. */
 static const struct stack other = { .depth = 1, .pcs = { FRAME_OTHER } };
 
 /* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
@@ -80,6 +80,8 @@ const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t
 	_Atomic(struct stack *) *slot;
 	struct stack *first, *found, *fresh = NULL;
 
+	if (depth == 1 && pcs[0] == FRAME_OTHER)
+		return &other;
 	if (depth > FRAMES_MAX + 1)
 		depth = FRAMES_MAX + 1;
 	if (!slots)
