@@ -34,7 +34,11 @@ OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUIL
 # Static and hidden: the target's own zlib is never disturbed, and libc is the only NEEDED.
 OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 
-SRC := $(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c)
+# What runs in every process comes first in the library, side by side: fewer of its pages are touched.
+START := $(wildcard agent/base/*.c) hooks/real.c $(addprefix agent/,agent.c options.c launchers.c listen.c inherit.c) \
+	$(addprefix agent/collect/,process.c heap.c threads.c contention.c signals.c record.c labels.c modules.c cpu.c) \
+	$(addprefix agent/http/,address.c ip.c listener.c server.c)
+SRC := $(START) $(filter-out $(START),$(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c))
 ASM := $(wildcard agent/arch/$(ARCH)/*.S)
 GEN := $(BUILD)/gen/encode/profile.pb-c.c $(BUILD)/gen/encode/perfetto.pb-c.c
 LIBIBERTY := $(BUILD)/obj/gen/libiberty.a

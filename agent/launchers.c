@@ -7,7 +7,7 @@
 #include "agent/base/attr.h"
 
 /* A preload is inherited; the port belongs to the program that the user means. */
-static const char *const names[] = {
+static const char names[][18] = { /* no pointers: nothing to relocate at start */
 	"sh",	      "bash",	   "dash",	"zsh",	     "ksh",	 "mksh",	"fish",
 	"busybox",    "env",	   "timeout",	"nice",	     "ionice",	 "chrt",	"taskset",
 	"nohup",      "setsid",	   "xargs",	"parallel",  "find",	 "watch",	"make",
@@ -22,7 +22,7 @@ static const char *const names[] = {
 };
 
 /* Scripts of an interpreter that only start others: argv[1]'s file name. */
-static const char *const scripts[] = { "npm", "npx", "yarn", "pnpm", "corepack" };
+static const char scripts[][18] = { "npm", "npx", "yarn", "pnpm", "corepack" };
 
 static const char *base_name(const char *path)
 {
@@ -31,7 +31,7 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static bool listed(const char *const *list, size_t n, const char *name)
+static bool listed(const char (*list)[18], size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(list[i], name))

@@ -20,7 +20,7 @@ enum { FD = 1 }; /* the first argument is a descriptor */
 static const struct {
 	short nr;
 	bool fd;
-	const char *name, *state;
+	char name[17], state[11]; /* no pointers: nothing to relocate at start */
 } calls[] = {
 	{ SYS_read, FD, "read", IO },
 	{ SYS_write, FD, "write", IO },

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "agent/base/log.h"
@@ -31,9 +32,9 @@ enum need { NEED_REQUIRED, NEED_OPTIONAL };
 
 /* In the order of struct real: row i describes pointer i. */
 static const struct row {
-	const char *name;
-	const char *version;
-	enum need need;
+	char name[27]; /* no pointers: nothing to relocate at start */
+	char version[12];
+	uint8_t need;
 } rows[] = {
 #define HOOK_REQUIRED(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_REQUIRED },
 #define HOOK_OPTIONAL(symbol, version_) { .name = #symbol, .version = #version_, .need = NEED_OPTIONAL },

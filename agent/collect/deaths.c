@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/base/attr.h"
 #include "agent/base/sys.h"
 
 enum { LAST_SIGNAL = 64 };
@@ -21,12 +22,13 @@ static struct {
 	_Atomic uint64_t fatal; /* bit sig - 1 */
 	int pid;		/* of the process that the handlers were made for, or its last forked child */
 	_Atomic int dying;
-	/* what the program set along with SIG_DFL: given back when it asks */
-	struct {
-		int flags;
-		sigset_t mask;
-	} defaults[LAST_SIGNAL + 1];
 } self;
+
+/* What the program set along with SIG_DFL: given back when it asks. */
+static struct {
+	int flags;
+	sigset_t mask;
+} defaults[LAST_SIGNAL + 1] BIG;
 
 /* To be called in the signal's own handler, where it is blocked: it comes when the handler returns, in
  * the place that it interrupted, so that a core file shows that. */
@@ -96,8 +98,8 @@ bool deaths_watch(int sig, bool fatal)
 	atomic_fetch_or(&deaths_watched, (uint64_t)1 << (sig - 1));
 	if (!is_default(&act))
 		return is_ours(&act);
-	self.defaults[sig].flags = act.sa_flags;
-	self.defaults[sig].mask = act.sa_mask;
+	defaults[sig].flags = act.sa_flags;
+	defaults[sig].mask = act.sa_mask;
 	fill_ours(&act);
 	return self.real(sig, &act, NULL) == 0;
 }
@@ -106,16 +108,16 @@ int deaths_action(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours, before;
 	bool dfl = act && is_default(act);
-	int flags = self.defaults[sig].flags;
-	sigset_t mask = self.defaults[sig].mask;
+	int flags = defaults[sig].flags;
+	sigset_t mask = defaults[sig].mask;
 
 	if (dfl)
 		fill_ours(&ours);
 	if (self.real(sig, dfl ? &ours : act, &before) != 0)
 		return -1;
 	if (dfl) {
-		self.defaults[sig].flags = act->sa_flags;
-		self.defaults[sig].mask = act->sa_mask;
+		defaults[sig].flags = act->sa_flags;
+		defaults[sig].mask = act->sa_mask;
 	}
 	if (!old)
 		return 0;

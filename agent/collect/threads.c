@@ -69,7 +69,7 @@ static struct {
 } self = { .live = 1 };
 
 /* The first chunk: most programs need no other. */
-static struct thread chunk0[CHUNK] BIG;
+static struct thread chunk0[CHUNK] __attribute__((aligned(64))) BIG;
 
 uint64_t threads_live(void)
 {
