@@ -148,6 +148,7 @@ static void before_fork(void)
 	uint64_t set = sig ? (uint64_t)1 << (sig - 1) : 0, before = 0;
 
 	process_before_fork();
+	listen_before_fork();
 	if (cpu_period_ns() && set && sys_sigprocmask(SIG_BLOCK, &set, &before) == 0 &&
 	    !(before & set))
 		tls.flags |= TLS_FORKING;
@@ -166,6 +167,7 @@ static void unblock_signal(void)
 
 static void after_fork(void)
 {
+	listen_after_fork();
 	unblock_signal();
 	process_forked();
 	stat_add(STAT_FORKS, 1);

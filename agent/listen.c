@@ -19,6 +19,7 @@
 #include "agent/agent.h"
 #include "agent/base/fmt.h"
 #include "agent/base/log.h"
+#include "agent/base/spin.h"
 #include "agent/base/sys.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/cpu.h"
@@ -53,6 +54,7 @@ static struct {
 	bool quiet;	       /* this process, and what it forks, never listens: PPROF_OUTPUT only */
 	bool private_table;
 	uint64_t retry_ns, retry_at_ns;
+	struct spin setting_up;  /* held by the agent's thread while it sets up libunwind, and by forks */
 	_Atomic uint32_t handed; /* futex: the thread has taken over the descriptors */
 } self;
 static char token_read[TOKEN_MAX] BIG; /* from a file */
@@ -234,6 +236,25 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* libunwind takes a lock of its own while it is set up: a child of a fork in the middle of it would find the
+ * lock held for ever, so forks wait for these 50 us. */
+static void set_up_libunwind(void)
+{
+	spin_lock(&self.setting_up);
+	unwind_remote_start();
+	spin_unlock(&self.setting_up);
+}
+
+void listen_before_fork(void)
+{
+	spin_lock(&self.setting_up);
+}
+
+void listen_after_fork(void)
+{
+	spin_unlock(&self.setting_up);
+}
+
 /* With the turn, but for its waits. */
 static void agent_loop(void)
 {
@@ -286,7 +307,7 @@ static void *agent_thread(void *handed)
 		threads_agent_ends();
 		return NULL;
 	}
-	unwind_remote_start();
+	set_up_libunwind();
 	turn_waiting(false);
 	agent_loop();
 	return NULL;
@@ -424,5 +445,6 @@ void listen_child(void)
 	self.worker = false;
 	self.private_table = false;
 	self.retry_ns = self.retry_at_ns = 0;
+	spin_reset(&self.setting_up);
 	atomic_store(&self.handed, 0);
 }

@@ -22,6 +22,10 @@ bool listen_is_private(void);
 /* True in a forked child that another process of its family serves. Context: agent. */
 bool listen_is_worker(void);
 
+/* Around fork, in the process that forks. Context: hook. */
+void listen_before_fork(void);
+void listen_after_fork(void);
+
 /* Context: child. */
 void listen_child(void);
 

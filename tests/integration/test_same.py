@@ -73,6 +73,7 @@ CALLER = r"""
 #include <string.h>
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <time.h>
 typedef int (*call_t)(int);
 __attribute__((noinline)) int through_c(call_t f, int n) { char room[200]; memset(room, n, sizeof(room)); return f(n) + room[n % 200] * 0; }
 static int (*catcher)(int);
@@ -82,7 +83,7 @@ static void *catches(void *arg)
 {
 	long sum = 0;
 	for (int i = 0; i < 400000; i++) { sum += catcher(i); if (i % 50 == 0) free(malloc(100 + i % 5000)); }
-	printf("%ld %d\n", sum, destroyed_here());
+	if (!arg) printf("%ld %d\n", sum, destroyed_here());
 	return NULL;
 }
 static void *leaves(void *arg) { leaver(100); return NULL; }
@@ -101,6 +102,8 @@ int main(int argc, char **argv)
 	destroyed_here = (int (*)(void))find(from, "destroyed_here");
 	leaver = (void (*)(int))find(from, "leaver");
 	for (int i = 0; i < 2; i++) { pthread_create(&t, NULL, catches, NULL); pthread_join(t, NULL); }
+	/* and on without a word, until profiles of a second each have seen it on any machine */
+	for (time_t end = time(NULL) + 4; time(NULL) < end;) { pthread_create(&t, NULL, catches, ""); pthread_join(t, NULL); }
 	for (int i = 0; i < 200; i++) { pthread_create(&t, NULL, leaves, NULL); pthread_join(t, &result); if (i % 50 == 0) printf("left %ld\n", (long)result); }
 	return 7;
 }
@@ -139,6 +142,7 @@ CANCEL = r"""
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
@@ -170,6 +174,7 @@ int main(void)
 	int cancelled = 0;
 	if (pipe(pipes)) return 2;
 	sem_init(&sem, 0, 0); sem_init(&started, 0, 0);
+	for (time_t end = time(NULL) + 4; time(NULL) < end;) burn();
 	for (long i = 0; i < 5000; i++) {
 		pthread_t t;
 		void *result;

@@ -33,7 +33,8 @@ fn overflow(x: u64) -> u64 {
     let here = [x; 64];
     // the optimizer cannot see through it; Debian 12's rustc has no black_box
     let seen = unsafe { std::ptr::read_volatile(&here) };
-    overflow(seen[7] + 1) + here[3]
+    let deeper = overflow(seen[7] + 1);
+    deeper + unsafe { std::ptr::read_volatile(&here) }[3]
 }
 
 fn main() {
