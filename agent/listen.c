@@ -275,6 +275,8 @@ static void agent_loop(void)
 				output_at_last();
 				SYS1(SYS_exit_group, 0);
 			}
+			if (threads_cannot_tell())
+				return;
 			tend_at_ns = again ? now + TEND_NS : UINT64_MAX;
 		}
 		if (cpu_needs_tending() || threads_watch())
@@ -310,6 +312,9 @@ static void *agent_thread(void *handed)
 	set_up_libunwind();
 	turn_waiting(false);
 	agent_loop();
+	/* Perhaps nobody is left but this thread: libc counts as well, and ends the process then. */
+	turn_waiting(true);
+	threads_agent_ends();
 	return NULL;
 }
 

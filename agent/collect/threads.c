@@ -480,6 +480,11 @@ bool threads_only_agents(void)
 	return atomic_load(&self.watch) && !others_live(true);
 }
 
+bool threads_cannot_tell(void)
+{
+	return atomic_load(&self.watch) && !others_live(false) && others_live(true);
+}
+
 bool threads_watch(void)
 {
 	return atomic_load(&self.watch);

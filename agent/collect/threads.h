@@ -104,6 +104,9 @@ void threads_agent_ends(void);
  * threads_only_agents() tells when they are gone too. Context: agent. */
 bool threads_watch(void);
 bool threads_only_agents(void);
+/* Nothing says whether there are: /proc cannot be read and some were not counted. Then our thread must end too, so
+ * that the kernel and libc find out. Context: agent. */
+bool threads_cannot_tell(void);
 
 /* Live application threads, and created ever. Context: any. */
 uint64_t threads_live(void);
