@@ -73,7 +73,9 @@ def test_who_sleeps_all_the_time():
             assert found, (entry, [t.name for t in trace.threads()])
             for thread in found:
                 life, wait = thread.slices
-                equal((wait.category, [f[0] for f in wait.stack], wait.end), (category, stack, None), entry)
+                # below them only nameless functions of libc may be, where its debug file is not installed
+                names = [f[0] for f in wait.stack if not f[0].startswith("libc.so.6@")]
+                equal((wait.category, names, wait.end), (category, stack, None), entry)
                 assert wait.start - life.start < 1e6, (entry, life, wait)
         # in a lock of stdio's, which has no hook: libc's function that was called is there
         wait = trace.thread("wait_stdio").slices[1]
@@ -95,7 +97,7 @@ def test_times_of_calls_in_perfetto():
     for name in ("never", "late"):
         thread = trace.thread(name)
         life, wait = thread.slices
-        equal([f[0] for f in wait.stack], ["read", "wait_for_ever", "never"], name)
+        equal([f[0] for f in wait.stack[:3]], ["read", "wait_for_ever", "never"], name)
         equal((life.name, wait.name, wait.end), ("never", "network", None))
         equal(wait.start - first < 1e6, name == "never", "it began with the trace")
 
