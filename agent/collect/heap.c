@@ -56,7 +56,7 @@ static struct weight sample_weight(const struct live *sample, unsigned epoch)
 
 void heap_start(uint64_t rate, bool labels)
 {
-	livemap_start(budget_limit() / 2, rate < SPARSE_RATE);
+	livemap_start(budget_limit() / 2, rate && rate < SPARSE_RATE);
 	self.labels = labels;
 	self.base_rate = rate;
 	__atomic_store_n(&self.on, true, __ATOMIC_RELEASE);

@@ -294,6 +294,9 @@ TEST(heap_off_samples_nothing)
 		take_memory(1 << 20);
 	CHECK_INT(stat_read(STAT_HEAP_SAMPLES), 0);
 	CHECK_INT(total().alloc_bytes, 0);
+	/* nor does it look for samples: free passes through */
+	for (uintptr_t at = 4096; at < 1 << 20; at += 16)
+		CHECK(!livemap_maybe((void *)at));
 }
 
 /* malloc((size_t)-1) and the like fail; afterwards sampling must go on. */
