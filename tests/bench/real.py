@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the idle agent, at its default settings, costs real programs: real.py [ROUNDS] [WORD]
 
-Three copies run at the same time on the same core, one of them under the agent: whatever the machine does meets
-all of them alike, and only their own CPU time is compared (children included; of servers: from the first request to
-the last, which come from the other cores). Per program: the median over the rounds of agent / mean of the two plain
-ones, with its quartiles, and the same of one plain copy against the other, which is the noise. Programs that are not
-installed are left out; WORD chooses those whose names contain it.
+Four copies run at the same time on the same core, one of them under the agent, one under a preloaded library that does
+nothing, two as they are: whatever the machine does meets all of them alike, and only their own CPU time is compared
+(children included; of servers: from the first request to the last, which come from the other cores). Per program: the
+median over the rounds of agent / mean of the two plain ones, with its quartiles, the same of the empty library, and of
+one plain copy against the other, which is the noise. Programs that are not installed are left out; WORD chooses those
+whose names contain it.
 """
 import os
 import pathlib
@@ -19,9 +20,10 @@ import time
 
 BUILD = os.environ.get("BUILD", "build")
 AGENT = os.path.abspath(f"{BUILD}/libpprofagent.so")
+EMPTY = os.path.abspath(f"{BUILD}/empty.so")
 CORES = sorted(os.sched_getaffinity(0))
 CORE, OTHERS = {CORES[-1]}, set(CORES[:-1] or CORES)
-COPIES = ("plain", "agent", "plain")
+COPIES = ("plain", "agent", "empty", "plain")
 
 JSON = ("import json\nd=[{'id':i,'name':'n%d'%i,'tags':['a','b',str(i)]} for i in range(2000)]\n"
         "for _ in range(40): s=json.dumps(d); d=json.loads(s)\nprint(len(s))")
@@ -40,6 +42,8 @@ def environment(copy, extra):
     env.update(extra)
     if copy == "agent":
         env.update(LD_PRELOAD=AGENT, PPROF_ADDR="127.0.0.1:0")
+    if copy == "empty":
+        env.update(LD_PRELOAD=EMPTY)
     return env
 
 
@@ -164,17 +168,19 @@ PROGRAMS = [
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     word = sys.argv[2] if len(sys.argv) > 2 else ""
-    print(f"{'program':28} {'agent / plain':>13}   quartiles         plain / plain   quartiles")
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", EMPTY], check=True)
+    print(f"{'program':28} {'agent / plain':>13}   quartiles         empty / plain   quartiles         plain / plain   quartiles")
     for name, needs, run in PROGRAMS:
         if word not in name or not all(shutil.which(program) for program in needs):
             continue
-        ratios, noise = [], []
+        ratios, empties, noise = [], [], []
         for _ in range(rounds):
-            first, agent, second = run()
+            first, agent, empty, second = run()
             ratios.append(2 * agent / (first + second))
+            empties.append(2 * empty / (first + second))
             noise.append(second / first)
         row = f"{name:28}"
-        for values in (ratios, noise):
+        for values in (ratios, empties, noise):
             low, middle, high = statistics.quantiles(values, n=4)
             row += f" {middle:13.4f}   {low:.4f} - {high:.4f}"
         print(row, flush=True)
