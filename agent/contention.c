@@ -6,7 +6,7 @@
 #include "agent/collect/contention.h"
 #include "agent/collect/snapshot.h"
 #include "agent/collect/threads.h"
-#include "agent/serve.h"
+#include "agent/comments.h"
 
 enum { COUNT, DELAY };
 

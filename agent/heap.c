@@ -16,10 +16,10 @@
 #include "agent/collect/heap.h"
 #include "agent/collect/heapview.h"
 #include "agent/collect/snapshot.h"
+#include "agent/comments.h"
 #include "agent/foreign.h"
 #include "agent/heaptrim.h"
 #include "agent/http/request.h"
-#include "agent/serve.h"
 
 enum { REST_MIN = 64 << 20 };
 

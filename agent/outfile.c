@@ -14,6 +14,7 @@
 #include "agent/base/sys.h"
 #include "agent/collect/labels.h"
 #include "agent/collect/snapshot.h"
+#include "agent/comments.h"
 #include "agent/http/request.h"
 #include "agent/options.h"
 #include "agent/profiles.h"

@@ -53,7 +53,7 @@ struct profile {
 	/* Instead of take, where that is more than a moment's work. */
 	const struct taking *taking;
 	int64_t (*period)(void);
-	/* Comments of the answer, each added with comments_add (agent/serve.h); may be NULL. */
+	/* Comments of the answer, each added with comments_add (agent/comments.h); may be NULL. */
 	void (*comment)(const struct snapshot *snapshot, struct comments *comments);
 	/* The text after '@' in a heap header; and the block at the end; may be NULL. */
 	const char *(*text_unit)(char *buf, size_t size);

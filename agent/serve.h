@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agent/base/attr.h"
 #include "agent/http/server.h"
 #include "encode/desc.h"
 
@@ -34,6 +33,8 @@ int64_t serve_window(const struct request *request);
 /* The errors of the parameters that all profiles with ?seconds= and ?debug= have in common: answers and
  * returns false. Else the two are set, 0 when absent. */
 bool serve_parameters(struct exchange *exchange, int64_t *out_seconds, int64_t *out_debug);
+/* The text of the 400 for more ?seconds= than PPROF_MAX_SECONDS. */
+extern const char serve_too_long[];
 /* 500: the budget is spent, or there is no /proc. For a job that has just begun or is under way. */
 enum job_state serve_no_memory(struct exchange *exchange);
 /* ?labels=1, or PPROF_LABELS=1: samples carry their thread's name and number. */
@@ -59,17 +60,5 @@ void serve_child_process(void);
 /* A CPU snapshot counts periods: fills in the time. And what such a profile says of itself. */
 void serve_cpu_values(struct snapshot *snapshot, uint64_t period_ns);
 void serve_cpu_comments(struct comments *comments);
-
-/* Lines for Profile.comment, kept until the answer is written. */
-enum { COMMENTS_MAX = 16, COMMENTS_TEXT = 4096 };
-struct comments {
-	unsigned n;
-	size_t used;
-	const char *lines[COMMENTS_MAX + 1]; /* NULL-terminated */
-	char text[COMMENTS_TEXT];
-};
-void comments_add(struct comments *comments, const char *format, ...) PRINTF(2, 3);
-/* A line for each counter of kind DROP that is not 0. */
-void comments_add_drops(struct comments *comments);
 
 #endif

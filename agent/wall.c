@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "agent/collect/wall.h"
+#include "agent/comments.h"
 #include "agent/http/request.h"
 #include "agent/options.h"
 #include "agent/profiles.h"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Fuzzing: every tests/fuzz/fuzz_NAME.c is a target with the corpus tests/fuzz/corpus/NAME/ (the
-# unwinder's has other needs and rules of its own in tests.mk). `make fuzz` searches, with clang's
+# unwinder's has other needs and rules of its own in tests/unwind). `make fuzz` searches, with clang's
 # libFuzzer; `make check-fuzz` replays the corpora, cut and bent, under the sanitizers of $(CC).
 
 FUZZ_SECONDS ?= 60

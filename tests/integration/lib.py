@@ -33,7 +33,12 @@ _directories = []
 # ---------------------------------------------------------------- marks and outcomes
 
 def parallel(function):
-    """May run beside one other test: measures no time and uses little CPU."""
+    """May run beside others: what it judges depends on no load. One for each core at a time."""
+    return function
+
+
+def waits(function):
+    """The same, and it sleeps most of its time: any number of them costs no core."""
     return function
 
 

@@ -7,16 +7,21 @@ time limit, and prints one TAP-like line for each, the output of those that fail
 that were skipped, and the line "SUITE: N passed, N failed, N skipped". Exit status 1 when one failed
 or none ran.
 
-Marks come from lib.py: @parallel (may run beside another one), @long (only with --long),
-@limit(seconds) (default 120). A test skips itself with lib.skip("why").
+Marks come from lib.py: @parallel (one for each of --jobs runs at a time), @waits (needs hardly any CPU:
+twice as many run beside those), @long (only with --long), @limit(seconds) (default 120). Tests without
+the first two run one by one, behind the others. A test skips itself with lib.skip("why").
+
+Each test has a TMPDIR of its own, which goes with it.
 """
 import argparse
 import ast
 import concurrent.futures
+import contextlib
 import ctypes
 import importlib.util
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -37,16 +42,14 @@ class Test:
     def __init__(self, path, node):
         self.path = path
         self.name = node.name
-        self.parallel = self.long = False
+        self.parallel = self.waits = self.long = False
         self.limit = LIMIT
         for mark in node.decorator_list:
             call = mark if isinstance(mark, ast.Call) else None
             target = call.func if call else mark
             word = target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "")
-            if word == "parallel":
-                self.parallel = True
-            elif word == "long":
-                self.long = True
+            if word in ("parallel", "waits", "long"):
+                setattr(self, word, True)
             elif word == "limit":
                 self.limit = float(ast.literal_eval(call.args[0]))
 
@@ -155,14 +158,26 @@ running = set()  # processes of the tests that run now
 family = threading.Lock()  # between the birth of a test and its entry there no orphans are looked for
 
 
+@contextlib.contextmanager
+def own_directory():
+    """Where a test and what it starts put their files: browsers and killed programs leave some behind. Other
+    users may enter it, as they may enter /tmp."""
+    path = tempfile.mkdtemp(prefix="pprof-")
+    os.chmod(path, 0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def run_apart(test):
     """(status, output, seconds) of one test in a session of its own, killed as a whole at its limit."""
     begin = time.monotonic()
-    with tempfile.TemporaryFile() as out:
+    with tempfile.TemporaryFile() as out, own_directory() as directory:
         with family:
             child = subprocess.Popen([sys.executable, str(HERE / "run.py"), "--one", str(test.path), test.name],
                                      stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                                     start_new_session=True)
+                                     env={**os.environ, "TMPDIR": directory}, start_new_session=True)
             running.add(child.pid)
         try:
             status = child.wait(test.limit)
@@ -223,7 +238,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="tests")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count()))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("-k", action="append", default=[], metavar="WORD")
     parser.add_argument("places", nargs="+")
@@ -232,17 +247,17 @@ def main():
              if (args.long or not t.long) and (not args.k or any(k in t.title for k in args.k))]
     if args.list:
         for test in tests:
-            print(test.title, f"{test.limit:.0f} s", "parallel" * test.parallel, "long" * test.long)
+            print(test.title, f"{test.limit:.0f} s", *(mark for mark in ("parallel", "waits", "long") if getattr(test, mark)))
         return 0
     adopt_orphans()
     report = Report(args.name)
-    together = [t for t in tests if t.parallel]
-    with concurrent.futures.ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        running = {pool.submit(run_apart, t): t for t in together}
-        for done in concurrent.futures.as_completed(running):
-            report.add(running[done], *done.result())
+    jobs = max(1, args.jobs)
+    with concurrent.futures.ThreadPoolExecutor(jobs) as cores, concurrent.futures.ThreadPoolExecutor(2 * jobs) as others:
+        beside = {(others if t.waits else cores).submit(run_apart, t): t for t in tests if t.waits or t.parallel}
+        for done in concurrent.futures.as_completed(beside):
+            report.add(beside[done], *done.result())
     for test in tests:
-        if not test.parallel:
+        if not test.parallel and not test.waits:
             report.add(test, *run_apart(test))
     return report.end()
 

@@ -10,10 +10,11 @@ from lib import TOP, equal, parallel, scratch, until
 RUN = TOP / "tests/integration/run.py"
 
 
-def suite(text, *options):
+def suite(text, *options, **variables):
     top = scratch()
     (top / "test_some.py").write_text(text)
-    done = subprocess.run([sys.executable, RUN, "--name", "some", *options, top], text=True, capture_output=True)
+    done = subprocess.run([sys.executable, RUN, "--name", "some", *options, top], text=True, capture_output=True,
+                          env={**os.environ, **variables})
     return done.returncode, done.stdout
 
 
@@ -76,6 +77,37 @@ def test_nothing_survives_a_test():
         pids = [int(name) for name in os.listdir(top / way)]
         equal(len(pids), 1, f"daemons of the test that {way}")
         assert not alive(pids[0]), f"the daemon of the test that {way} lives on"
+
+
+@parallel
+def test_nothing_is_left_in_the_temporary_directory():
+    """Nor by what a test started and killed; and each test has the directory for itself."""
+    top = scratch()
+    equal(suite("import lib, os, subprocess, tempfile\n"
+                "def leave():\n"
+                "    assert os.listdir(tempfile.gettempdir()) == [], 'not mine alone'\n"
+                "    subprocess.run(['mktemp', '-d'], check=True, stdout=subprocess.DEVNULL)\n"
+                "    open(tempfile.gettempdir() + '/file', 'w').close()\n"
+                "def test_returns(): leave()\n"
+                "def test_returns_too(): leave()\n"
+                "@lib.parallel\ndef test_beside(): leave()\n"
+                "def test_dies():\n    leave()\n    os.kill(os.getpid(), 9)\n", TMPDIR=str(top))[1].splitlines()[-1],
+          "some: 3 passed, 1 failed, 0 skipped", "outcome")
+    equal(os.listdir(top), [], "files left behind")
+
+
+@parallel
+def test_waiting_tests_overlap_and_others_never():
+    """Each test notes when it ran: 4 that wait and 2 of 2 jobs met; one without a mark met nobody."""
+    top = scratch()
+    meet = (f"def meet(n):\n    open({str(top)!r} + '/%d' % os.getpid(), 'w').close()\n"
+            f"    lib.until(lambda: len(os.listdir({str(top)!r})) >= n, 'the others')\n")
+    text = "import lib, os\n" + meet
+    text += "".join(f"@lib.waits\ndef test_waits{i}(): meet(6)\n" for i in range(4))
+    text += "".join(f"@lib.parallel\ndef test_parallel{i}(): meet(6)\n" for i in range(2))
+    text += "".join(f"def test_alone{i}(): meet({7 + i}); assert len(os.listdir({str(top)!r})) == {7 + i}\n" for i in range(2))
+    out = suite(text, "--jobs", "2")[1]
+    equal(out.splitlines()[-1], "some: 8 passed, 0 failed, 0 skipped", out)
 
 
 def alive(pid):

@@ -280,3 +280,16 @@ def test_scripts_are_executable_and_documented():
         if path.is_file() and path.suffix == "" and path.read_bytes()[:2] == b"#!":
             assert os.access(path, os.X_OK), f"{path} is not executable"
             assert "SPDX-License-Identifier" in path.read_text()[:200], f"{path} has no license line"
+
+
+# ---------------------------------------------------------------- the makefiles
+
+@parallel
+def test_make_help_names_each_target_once():
+    """Merges of makefiles leave doubled rules behind; make itself warns only of doubled recipes."""
+    done = subprocess.run(["make", "-s", "help"], cwd=TOP, capture_output=True, text=True,
+                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"})
+    names = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    equal((done.returncode, done.stderr), (0, ""), "make help")
+    assert {"all", "check", "check-unit", "bench", "install"} < set(names), names
+    equal([name for name in names if names.count(name) > 1], [], "targets that stand there twice")
