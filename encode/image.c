@@ -11,7 +11,7 @@
 #include "encode/symtab.h"
 
 enum source { SOURCE_DEBUG, SOURCE_SYMTAB, SOURCE_DYNSYM, SOURCES };
-enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096, STRIKES_MAX = 2 };
+enum { ALIASES_MAX = 64, PATH_MAX_LEN = 4096 };
 
 struct image {
 	struct image *next;
@@ -23,7 +23,7 @@ struct image {
 	bool is_mapped;		 /* mapped is valid; such an image is not kept */
 	bool keep;
 	bool loaded;   /* debug and table are set */
-	uint8_t strikes; /* times that the symbolizer died over it */
+	struct image_luck luck;
 	char *strings; /* copy of the mapped image's strings: it may be unmapped meanwhile */
 	struct symtab table;
 	struct elf_symbols sources[SOURCES];
@@ -438,7 +438,7 @@ bool image_source(struct image *image, struct image_source *out)
 	if (!image->loaded)
 		load_table(image);
 	file = own->known ? own : debug;
-	if (!file->known || image->strikes >= STRIKES_MAX)
+	if (!file->known)
 		return false;
 	*out = (struct image_source){
 		.path = file->path,
@@ -459,9 +459,14 @@ bool image_source(struct image *image, struct image_source *out)
 	return out->lines || out->names;
 }
 
-bool image_strike(struct image *image)
+const char *image_path(const struct image *image)
 {
-	return ++image->strikes >= STRIKES_MAX;
+	return image->path;
+}
+
+struct image_luck *image_luck(struct image *image)
+{
+	return &image->luck;
 }
 
 void images_sleep(void)

@@ -64,8 +64,17 @@ struct image_source {
 /* false: nothing. The texts live as long as the image. */
 bool image_source(struct image *image, struct image_source *out);
 
-/* The symbolizer died over this image: true when it shall not be asked again. */
-bool image_strike(struct image *image);
+/* As mapped. Lives as long as the image. */
+const char *image_path(const struct image *image);
+
+/* How the symbolizer fared with an image; encode/lines_gap.c writes it. */
+struct image_luck {
+	unsigned faults;   /* it died over it, as it said itself */
+	unsigned deaths;   /* it was killed at work on it, so many times in a row */
+	uint64_t again_ns; /* not to be asked again before (CLOCK_MONOTONIC) */
+};
+
+struct image_luck *image_luck(struct image *image);
 
 /* Closes the files that names were read from: no descriptor is kept between answers. */
 void images_sleep(void);
