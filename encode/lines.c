@@ -177,13 +177,24 @@ static void gather(struct lines *l)
 
 /* ---- questions ---- */
 
+/* What follows "/proc/self/" or "/proc/thread-self/", which would be another process there; else NULL. */
+static const char *below_self(const char *path)
+{
+	static const char *const selves[] = { "/proc/self/", "/proc/thread-self/" };
+
+	for (unsigned i = 0; i < 2; i++)
+		if (strncmp(path, selves[i], strlen(selves[i])) == 0)
+			return path + strlen(selves[i]);
+	return NULL;
+}
+
 static void put_file(struct lines *l, uint32_t number)
 {
 	struct file *file = &l->files[number];
-	const char *prefix = "/proc/thread-self/";
-	size_t n = strlen(prefix), room = OUTPUT - l->out_end;
+	size_t room = OUTPUT - l->out_end;
 	char *to = l->output + l->out_end;
 	struct image_source source;
+	const char *below;
 	size_t used;
 
 	file->told = true;
@@ -193,8 +204,9 @@ static void put_file(struct lines *l, uint32_t number)
 	}
 	used = fmt_buf(to, room, "%c %x %lx %lx %lx %lx %lx ", source.names ? 'N' : 'M', number,
 		       source.dev, source.inode, source.size, source.mtime_s, source.mtime_ns);
-	if (strncmp(source.path, prefix, n) == 0)
-		used += fmt_buf(to + used, room - used, "/proc/%d/%s", sys_getpid(), source.path + n);
+	below = below_self(source.path);
+	if (below)
+		used += fmt_buf(to + used, room - used, "/proc/%d/%s", sys_getpid(), below);
 	else
 		used += fmt_buf(to + used, room - used, "%s", source.path);
 	used += fmt_buf(to + used, room - used, "\t%s\t%s\n", source.other, source.debug);
