@@ -349,13 +349,13 @@ long helper_receive(void *buf, size_t size)
 	return n == -EAGAIN || n == -EINTR ? 0 : n == 0 ? -EPIPE : n;
 }
 
-bool helper_stop(bool failed)
+void helper_stop(bool failed)
 {
 	struct keeper *k = self.keeper;
 	int child;
 
 	if (!k || self.ending)
-		return false;
+		return;
 	self.ending = true;
 	close_pipes();
 	child = atomic_load(&k->child);
@@ -367,7 +367,6 @@ bool helper_stop(bool failed)
 		refuse("pprofagent-symbolize dies as soon as it is started (a sandbox or a limit?)", 0);
 	else if (failed)
 		stat_add(STAT_HELPER_DIED, 1);
-	return self.spoke;
 }
 
 uint64_t helper_tend(uint64_t now)

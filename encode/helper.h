@@ -43,8 +43,8 @@ int helper_fd(void);
 long helper_send(const void *data, size_t size);
 long helper_receive(void *buf, size_t size);
 
-/* Ends it. failed: it is gone, or did not answer as it should: at once then. true: it had worked before. */
-bool helper_stop(bool failed);
+/* Ends it. failed: it is gone, or did not answer as it should: at once then. */
+void helper_stop(bool failed);
 
 /* Tells one process from the next. */
 unsigned helper_number(void);

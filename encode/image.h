@@ -5,7 +5,8 @@
  * is mapped (build ID, else inode and program headers), because wrong names are worse than none.
  *
  * Order of sources: separate debug file by build ID, by .gnu_debuglink | own .symtab | .dynsym.
- * A file that cannot be believed is read where it is mapped: .dynsym and the FDE table.
+ * A file that was replaced or removed is opened through /proc/self/map_files where the kernel lets us
+ * (CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE); else it is read where it is mapped: .dynsym and the FDE table.
  *
  * Context: agent; one thread at a time.
  */
@@ -23,6 +24,7 @@ struct image_key {
 	const char *path;    /* as mapped */
 	const char *open_as; /* the same file through another name, e.g. /proc/thread-self/exe */
 	uint64_t header;     /* run-time address of its ELF header, 0: not mapped */
+	uint64_t header_end; /* of the mapping that begins there, 0: unknown */
 	uint64_t inode;	     /* 0: unknown */
 	uint64_t major, minor;
 	const uint8_t *build_id; /* for images that are not mapped any more */
@@ -64,8 +66,17 @@ struct image_source {
 /* false: nothing. The texts live as long as the image. */
 bool image_source(struct image *image, struct image_source *out);
 
-/* The symbolizer died over this image: true when it shall not be asked again. */
-bool image_strike(struct image *image);
+/* As mapped. Lives as long as the image. */
+const char *image_path(const struct image *image);
+
+/* How the symbolizer fared with an image; encode/lines_gap.c writes it. */
+struct image_luck {
+	unsigned faults;   /* it died over it, as it said itself */
+	unsigned deaths;   /* it was killed at work on it, so many times in a row */
+	uint64_t again_ns; /* not to be asked again before (CLOCK_MONOTONIC) */
+};
+
+struct image_luck *image_luck(struct image *image);
 
 /* Closes the files that names were read from: no descriptor is kept between answers. */
 void images_sleep(void);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Design: one request at a time is on the pipe, the head of a queue. Questions go out as the pipe takes
- * them and answers come in their order, so when the process dies, the file of the first question without
- * an answer is to blame: after its second death a file is not asked about any more. Nothing that
- * comes back is believed beyond being text and numbers of this request.
+ * them and answers come in their order. When the process dies, another is asked for what is not answered,
+ * without the files that encode/lines_gap.c finds to blame. Nothing that comes back is believed beyond
+ * being text and numbers of this request.
  */
 #include "encode/lines.h"
 
@@ -19,9 +19,9 @@
 #include "encode/helper.h"
 #include "encode/image.h"
 #include "encode/lines_reply.h"
+#include "encode/lines_work.h"
 
 enum {
-	OUTPUT = 16 << 10,
 	QUESTION_MAX = 3 * 4096 + 256, /* a file's names */
 	PIPE_ATOM = 4096, /* PIPE_BUF */
 	PER_CLOCK = 64,
@@ -29,36 +29,6 @@ enum {
 	RESTARTS_MAX = 4,
 };
 #define DEADLINE_NS 2000000000u
-
-enum phase { PHASE_GATHER, PHASE_ASK, PHASE_DONE };
-
-/* A file of this answer, by number. */
-struct file {
-	struct image *image;
-	bool asked; /* is of use at all */
-	bool told;  /* to the process at hand */
-};
-
-struct lines {
-	struct lines *next; /* in the queue */
-	struct symbols *symbols;
-	struct locations *locations, own;
-	enum phase phase;
-	uint64_t deadline_ns, seq;
-	size_t at; /* next to gather; then: next to ask */
-	struct question *questions; /* by index of the location */
-	struct file *files;
-	size_t n_files, files_room;
-	size_t n_questions, n_answered;
-	bool queued, ended_sent, failed, late;
-	unsigned restarts;
-	char output[OUTPUT];
-	size_t out_at, out_end;
-	struct lines_results results;
-	char why[256]; /* failed: why */
-};
-
-static const char no_memory[] = "PPROF_MAX_MEM is too small";
 
 static struct {
 	struct lines *queue;
@@ -96,8 +66,11 @@ static void finish(struct lines *l)
 		link = &(*link)->next;
 	if (*link)
 		*link = l->next;
-	if (l->queued && !self.queue)
-		lines_reply_rest();
+	if (l->queued) {
+		lines_gap_end(l, helper_number());
+		if (!self.queue)
+			lines_reply_rest();
+	}
 	l->queued = false;
 }
 
@@ -138,18 +111,16 @@ long lines_index(struct lines *l, uint64_t address, uint32_t generation)
 				  symbols_gone_at(l->symbols, address, generation), generation) - 1;
 }
 
-/* The number of an image among the files of this answer; -1: of no use, or no memory. */
-static long file_of(struct lines *l, struct image *image)
+/* An image among the files of this answer; NULL: no memory. */
+static struct file *file_of(struct lines *l, struct image *image)
 {
-	struct image_source source;
-
 	for (size_t i = l->n_files; i-- > 0;)
 		if (l->files[i].image == image)
-			return l->files[i].asked ? (long)i : -1;
+			return &l->files[i];
 	if (!grow_room(&l->files, &l->files_room, l->n_files + 1, sizeof(*l->files)))
-		return -1;
-	l->files[l->n_files++] = (struct file){ .image = image, .asked = image_source(image, &source) };
-	return l->files[l->n_files - 1].asked ? (long)l->n_files - 1 : -1;
+		return NULL;
+	lines_gap_begin(&l->files[l->n_files], image);
+	return &l->files[l->n_files++];
 }
 
 /* Which addresses lie in files that can say something. */
@@ -160,7 +131,7 @@ static void gather(struct lines *l)
 	if (!l->questions) {
 		l->questions = mem_zalloc((l->locations->n + 1) * sizeof(*l->questions));
 		if (!l->questions) {
-			fail(l, no_memory);
+			fail(l, lines_no_memory);
 			return;
 		}
 		l->results.questions = l->questions;
@@ -173,11 +144,17 @@ static void gather(struct lines *l)
 		struct question *q = &l->questions[l->at];
 		struct image *image = symbols_image_at(l->symbols, location->address,
 						       location->generation, &q->vaddr);
-		long file = image ? file_of(l, image) : -1;
+		struct file *file = image ? file_of(l, image) : NULL;
+		bool asked = file && file->gap == GAP_NONE;
 
-		q->file = (int32_t)file;
+		if (image && !file) {
+			fail(l, lines_no_memory);
+			return;
+		}
+		q->file = asked ? (int32_t)(file - l->files) : -1;
 		q->base = location->address - q->vaddr;
-		l->n_questions += file >= 0;
+		l->n_questions += asked;
+		l->n_silent += file && file->gap > GAP_MUTE;
 	}
 	if (l->at < l->results.n)
 		return;
@@ -200,31 +177,36 @@ static void gather(struct lines *l)
 
 /* ---- questions ---- */
 
-/* The protocol has no way to say such a name. */
-static bool has_breaks(const char *path)
+/* What follows "/proc/self/" or "/proc/thread-self/", which would be another process there; else NULL. */
+static const char *below_self(const char *path)
 {
-	return strchr(path, '\t') || strchr(path, '\n');
+	static const char *const selves[] = { "/proc/self/", "/proc/thread-self/" };
+
+	for (unsigned i = 0; i < 2; i++)
+		if (strncmp(path, selves[i], strlen(selves[i])) == 0)
+			return path + strlen(selves[i]);
+	return NULL;
 }
 
 static void put_file(struct lines *l, uint32_t number)
 {
 	struct file *file = &l->files[number];
-	const char *prefix = "/proc/thread-self/";
-	size_t n = strlen(prefix), room = OUTPUT - l->out_end;
+	size_t room = OUTPUT - l->out_end;
 	char *to = l->output + l->out_end;
 	struct image_source source;
+	const char *below;
 	size_t used;
 
 	file->told = true;
-	if (!image_source(file->image, &source) || has_breaks(source.path) || has_breaks(source.debug) ||
-	    has_breaks(source.other)) {
-		file->asked = false;
+	if (!image_source(file->image, &source)) {
+		file->gap = GAP_CLOSED;
 		return;
 	}
 	used = fmt_buf(to, room, "%c %x %lx %lx %lx %lx %lx ", source.names ? 'N' : 'M', number,
 		       source.dev, source.inode, source.size, source.mtime_s, source.mtime_ns);
-	if (strncmp(source.path, prefix, n) == 0)
-		used += fmt_buf(to + used, room - used, "/proc/%d/%s", sys_getpid(), source.path + n);
+	below = below_self(source.path);
+	if (below)
+		used += fmt_buf(to + used, room - used, "/proc/%d/%s", sys_getpid(), below);
 	else
 		used += fmt_buf(to + used, room - used, "%s", source.path);
 	used += fmt_buf(to + used, room - used, "\t%s\t%s\n", source.other, source.debug);
@@ -249,11 +231,12 @@ static void fill(struct lines *l)
 			l->ended_sent = true;
 		} else if (q->file < 0 || q->answered) {
 			l->at++;
-		} else if (!l->files[q->file].told) {
-			put_file(l, (uint32_t)q->file);
-		} else if (!l->files[q->file].asked) {
+		} else if (l->files[q->file].gap != GAP_NONE) {
 			q->file = -1;
 			l->n_questions--;
+			l->n_silent++;
+		} else if (!l->files[q->file].told) {
+			put_file(l, (uint32_t)q->file);
 		} else {
 			l->out_end += fmt_buf(to, OUTPUT - l->out_end, "A %lx %x %lx\n", l->at,
 					      (uint32_t)q->file, q->vaddr);
@@ -263,22 +246,22 @@ static void fill(struct lines *l)
 	}
 }
 
-/* The process is gone. Whom to blame, and where to begin anew. */
+/* The process is gone: what it said last, whom to blame, and where to begin anew. */
 static void restart(struct lines *l)
 {
-	size_t i = 0;
-
-	while (i < l->results.n && !(l->questions[i].sent && !l->questions[i].answered))
-		i++;
-	if (helper_stop(true) && i < l->results.n) {
-		struct file *file = &l->files[l->questions[i].file];
-
-		if (image_strike(file->image))
-			file->asked = false;
+	while (lines_reply_take(&l->results) > 0)
+		;
+	l->n_answered = l->results.n_answered;
+	lines_gap_failures(l);
+	if (l->results.ended) {
+		finish(l);
+		return;
 	}
-	for (i = 0; i < l->results.n; i++)
+	lines_gap_death(l, helper_number());
+	helper_stop(true);
+	for (size_t i = 0; i < l->results.n; i++)
 		l->questions[i].sent = false;
-	for (i = 0; i < l->n_files; i++)
+	for (size_t i = 0; i < l->n_files; i++)
 		l->files[i].told = false;
 	l->seq = 0;
 	l->at = 0;
@@ -286,7 +269,7 @@ static void restart(struct lines *l)
 	l->ended_sent = false;
 	lines_results_restart(&l->results);
 	if (++l->restarts > RESTARTS_MAX)
-		fail(l, "pprofagent-symbolize died again and again");
+		fail(l, "pprofagent-symbolize was ended again and again; the next profile asks again");
 }
 
 /* Whole questions that a pipe takes all or none of; a single one may be longer. */
@@ -313,8 +296,9 @@ static bool exchange(struct lines *l)
 	}
 	got = lines_reply_take(&l->results);
 	l->n_answered = l->results.n_answered;
+	lines_gap_failures(l);
 	if (got == -ENOMEM) {
-		fail(l, no_memory);
+		fail(l, lines_no_memory);
 		return true;
 	}
 	if (sent < 0 || got < 0) {
@@ -375,27 +359,6 @@ int lines_wait(const struct lines *l, uint64_t *out_wake_ns)
 {
 	*out_wake_ns = sys_clock_ns(CLOCK_MONOTONIC) + WAKE_NS;
 	return self.queue == l ? helper_fd() : -1;
-}
-
-size_t lines_complaint(const struct lines *l, char *buf, size_t size)
-{
-	size_t missing = l ? l->n_questions - l->n_answered : 0;
-
-	if (!l || (l->failed && !l->n_questions))
-		return fmt_buf(buf, size, "pprofagent: files, lines and inlined functions are missing: %s",
-			       l ? l->why : no_memory);
-	if (l->failed)
-		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
-					  "functions: %s", missing, l->n_questions, l->why);
-	if (l->late && missing)
-		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
-					  "functions yet: reading debug information takes longer than 2 s; "
-					  "the next profile has them", missing, l->n_questions);
-	if (missing)
-		return fmt_buf(buf, size, "pprofagent: %zu of %zu addresses have no file, line and inlined "
-					  "functions: pprofagent-symbolize died over their debug "
-					  "information", missing, l->n_questions);
-	return 0;
 }
 
 void lines_child(void)

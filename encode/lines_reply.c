@@ -140,6 +140,20 @@ static bool take_symbol(struct lines_results *r, const char *at, const char *end
 	return true;
 }
 
+static bool take_failure(struct lines_results *r, const char *at, const char *end)
+{
+	uint64_t file, code;
+
+	if (!take_number(&at, end, &file) || file > UINT32_MAX || !take_number(&at, end, &code))
+		return false;
+	if (!grow_room(&r->failures, &r->failures_room, r->n_failures + 1, sizeof(*r->failures))) {
+		r->no_memory = true;
+		return false;
+	}
+	r->failures[r->n_failures++] = (struct reply_failure){ (uint32_t)file, code == 1 };
+	return true;
+}
+
 /* One line. false: nonsense, or no memory. */
 static bool take_line(struct lines_results *r, const char *at, const char *end)
 {
@@ -155,6 +169,10 @@ static bool take_line(struct lines_results *r, const char *at, const char *end)
 		r->ours = r->seq && seq == r->seq;
 		return true;
 	}
+	if (kind == 'D') { /* of whatever request: it is the last that is heard of it */
+		r->died = take_number(&at, end, &r->died_dev) && take_number(&at, end, &r->died_inode);
+		return r->died;
+	}
 	if (!r->ours) /* the rest of an answer that somebody gave up */
 		return true;
 	switch (kind) {
@@ -164,6 +182,8 @@ static bool take_line(struct lines_results *r, const char *at, const char *end)
 		return take_frames(r, at, end);
 	case 'Y':
 		return take_symbol(r, at, end);
+	case 'F':
+		return take_failure(r, at, end);
 	case 'E':
 		r->ended = true;
 		return true;
@@ -222,7 +242,8 @@ bool lines_reply_name(struct lines_results *r, uint32_t number, const char **out
 void lines_results_restart(struct lines_results *r)
 {
 	r->seq = 0;
-	r->ours = false;
+	r->ours = r->died = false;
+	r->n_failures = 0;
 	r->texts_base = r->n_texts;
 	for (size_t i = 0; i < r->n; i++) /* half an answer */
 		if (!r->questions[i].answered)
@@ -248,6 +269,7 @@ void lines_results_free(struct lines_results *r)
 	mem_free(r->frames);
 	mem_free(r->texts);
 	mem_free(r->symbols);
+	mem_free(r->failures);
 	pool_drop(&r->pool);
 	demangle_free(&r->text);
 	*r = (struct lines_results){ 0 };

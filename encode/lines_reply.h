@@ -13,7 +13,7 @@
 struct question {
 	uint64_t vaddr;
 	uint64_t base;	/* run-time address - vaddr */
-	int32_t file;	/* -1: nothing is asked */
+	int32_t file;	/* number of its file; -1: nothing is asked */
 	uint32_t first; /* of the frames of the answer */
 	uint8_t n;	/* of them */
 	bool sent, answered;
@@ -35,6 +35,11 @@ struct reply_symbol {
 	uint64_t start;
 };
 
+struct reply_failure {
+	uint32_t file; /* its number, unchecked */
+	bool closed;   /* it could not be opened; else: its debug information could not be read */
+};
+
 struct lines_results {
 	struct question *questions;
 	size_t n;	  /* of questions */
@@ -42,6 +47,8 @@ struct lines_results {
 	bool ours;	  /* what comes in is the answer to it */
 	bool ended;	  /* all of it */
 	bool no_memory;
+	bool died; /* the process said over which file */
+	uint64_t died_dev, died_inode;
 	size_t n_answered;
 	struct reply_frame *frames;
 	size_t n_frames, frames_room;
@@ -50,6 +57,8 @@ struct lines_results {
 	size_t texts_base; /* of the process at hand: earlier numbers are another's */
 	struct reply_symbol *symbols;
 	size_t n_symbols, symbols_room;
+	struct reply_failure *failures; /* whoever reads them sets n_failures to 0 */
+	size_t n_failures, failures_room;
 	struct pool pool;
 	struct demangle_text text;
 };

@@ -163,8 +163,10 @@ static bool settle(struct parser *p, const struct map *next)
 		as_file.path = next->path;
 		as_file.deleted = next->deleted;
 		if (continues(&as_file, next) && p->previous.end == as_file.start) {
-			if (same_file(&p->first, next))
+			if (same_file(&p->first, next)) {
 				as_file.image = p->first.start;
+				as_file.image_end = p->first.end;
+			}
 			return add(p, &as_file);
 		}
 	}
@@ -187,10 +189,12 @@ static bool take(struct parser *p, struct line *line)
 	p->previous = *map;
 	if (!line->executable)
 		return true;
-	if (same_file(&p->first, map))
+	if (same_file(&p->first, map)) {
 		map->image = p->first.start;
-	else if (strcmp(map->path, "[vdso]") == 0)
+		map->image_end = p->first.end;
+	} else if (strcmp(map->path, "[vdso]") == 0) {
 		map->image = map->start;
+	}
 	return add(p, map);
 }
 

@@ -19,6 +19,7 @@ struct map {
 	uint64_t inode;	     /* 0: no file */
 	uint32_t major, minor;
 	uint64_t image;	  /* where the file's first byte is mapped; 0: nowhere */
+	uint64_t image_end; /* of that piece, which may be another one */
 	const char *path; /* unescaped, without " (deleted)"; "" if anonymous, "[vdso]" and so on */
 	bool deleted;
 };

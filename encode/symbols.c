@@ -303,6 +303,7 @@ static struct image *place_image(struct symbols *s, struct place *place)
 	} else {
 		key.path = key.open_as = place->map->path;
 		key.header = place->map->image;
+		key.header_end = place->map->image_end;
 		key.inode = place->map->inode;
 		key.major = place->map->major;
 		key.minor = place->map->minor;

@@ -326,6 +326,7 @@ static int ask(struct text_writer *w)
 /* 0, -errno, or 2: wait. */
 static int one_step(struct text_writer *w, uint64_t budget_ns)
 {
+	char complaint[512];
 	int err = 0;
 
 	if (w->places && w->asked < w->snapshot->n)
@@ -341,7 +342,9 @@ static int one_step(struct text_writer *w, uint64_t budget_ns)
 	}
 	if (w->left)
 		return put_record(w, next_record(w));
-	if (w->words.trailer)
+	if (w->places && lines_complaint(w->places, complaint, sizeof(complaint)))
+		err = fmt_sink(&w->out.sink, "# %s\n", complaint);
+	if (!err && w->words.trailer)
 		err = sink_text(&w->out.sink, w->words.trailer);
 	w->done = true;
 	return err ? err : buffered_flush(&w->out);

@@ -8,12 +8,15 @@
 /* Exit statuses that the agent's log explains. */
 enum { DIE_INPUT = 3, DIE_MEMORY = 4, DIE_OUTPUT = 5 };
 
+/* Says which file is at work, and ends. */
+void die(int status) __attribute__((noreturn));
+
 static inline void *die_alloc(size_t size)
 {
 	void *p = malloc(size);
 
 	if (!p)
-		_Exit(DIE_MEMORY);
+		die(DIE_MEMORY);
 	return p;
 }
 
@@ -22,7 +25,7 @@ static inline void *die_realloc(void *old, size_t size)
 	void *p = realloc(old, size);
 
 	if (!p)
-		_Exit(DIE_MEMORY);
+		die(DIE_MEMORY);
 	return p;
 }
 

@@ -17,7 +17,10 @@
  *	S number text                                   a text that is used from here on
  *	L index (name file line start)...               frames, innermost first; number 0: no text
  *	Y index name start                              from the symbol table; comes before L
+ *	F module 1                                      this file cannot be opened
+ *	F module 2                                      it has no debug information that can be read
  *	E request
+ *	D dev inode                                     the last words: the file over which this process dies
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -45,6 +48,10 @@ enum {
 	MODULES = 1 << 16, /* a process has no more mappings */
 };
 
+struct id {
+	uint64_t dev, inode;
+};
+
 static struct {
 	char input[INPUT + 1];
 	size_t at, used; /* what is not read yet */
@@ -54,7 +61,75 @@ static struct {
 	uint32_t n_texts;
 	struct module *modules[MODULES];
 	bool symbols[MODULES];
+	struct id ids[MODULES];
+	struct id id; /* of the file of the line at work */
+	bool at_work;
 } self;
+
+/* ---- last words ---- */
+
+static char *put_hex(char *to, uint64_t value)
+{
+	static const char digits[] = "0123456789abcdef";
+	int shift = 60;
+
+	while (shift > 0 && !(value >> shift))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*to++ = digits[value >> shift & 15];
+	return to;
+}
+
+/* The whole lines of the output, and which file is to blame, if one is. Context: signal. */
+static void last_words(void)
+{
+	char line[64], *to = line;
+	const char *end = memrchr(self.output, '\n', self.n_output);
+	ssize_t n = 0;
+
+	if (!self.at_work)
+		return;
+	self.at_work = false;
+	*to++ = 'D';
+	*to++ = ' ';
+	to = put_hex(to, self.id.dev);
+	*to++ = ' ';
+	to = put_hex(to, self.id.inode);
+	*to++ = '\n';
+	if (end)
+		n = write(1, self.output, (size_t)(end + 1 - self.output));
+	if (n >= 0)
+		n = write(1, line, (size_t)(to - line));
+	self.n_output = 0;
+}
+
+static void on_fault(int sig)
+{
+	last_words();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+void die(int status)
+{
+	last_words();
+	_Exit(status);
+}
+
+/* On a stack of its own: what runs out may be the stack. */
+static void watch_faults(void)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGXCPU };
+	static char stack[64 << 10];
+	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct sigaction action = { .sa_handler = on_fault, .sa_flags = SA_ONSTACK };
+
+	sigaltstack(&alternate, NULL);
+	for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigaction(faults[i], &action, NULL);
+}
+
+/* ---- output ---- */
 
 static void flush(void)
 {
@@ -161,6 +236,7 @@ static void take_module(char *at, bool symbols)
 {
 	uint64_t number = take_number(&at);
 	struct module_spec spec = { .dev = take_number(&at) };
+	struct module *m;
 
 	spec.inode = take_number(&at);
 	spec.size = take_number(&at);
@@ -172,8 +248,13 @@ static void take_module(char *at, bool symbols)
 	if (number >= MODULES)
 		_Exit(DIE_INPUT);
 	flush(); /* what follows may take long */
-	self.modules[number] = module_get(&spec);
+	self.id = self.ids[number] = (struct id){ spec.dev, spec.inode };
+	self.at_work = true;
+	self.modules[number] = m = module_get(&spec);
+	self.at_work = false;
 	self.symbols[number] = symbols;
+	if (!m || !module_has_lines(m))
+		put_format("F %" PRIx64 " %d\n", number, m ? 2 : 1);
 }
 
 /* Who asks waits for a bounded time and takes what came by then. */
@@ -197,8 +278,13 @@ static void answer(char *at)
 	uint32_t numbers[2 * FRAMES];
 	struct frame frames[FRAMES];
 	struct text *name;
-	unsigned n = m ? module_frames(m, address, frames) : 0;
+	unsigned n = 0;
 
+	if (m) {
+		self.id = self.ids[number];
+		self.at_work = true;
+		n = module_frames(m, address, frames);
+	}
 	if (m && self.symbols[number] && module_symbol(m, address, &name, &start)) {
 		uint32_t text = number_of(name);
 
@@ -213,6 +299,7 @@ static void answer(char *at)
 		put_format(" %" PRIx32 " %" PRIx32 " %" PRIx32 " %" PRIx32, numbers[2 * i],
 			   numbers[2 * i + 1], frames[i].line, frames[i].start);
 	put("\n", 1);
+	self.at_work = false;
 	flush_now_and_then();
 }
 
@@ -318,13 +405,13 @@ int main(void)
 	struct pollfd in = { .fd = 0, .events = POLLIN };
 	sigset_t none;
 
-	/* it was born with all signals blocked, but must die of its CPU limit; the terminal's are not meant
-	 * for it */
+	/* it was born with all signals blocked, but must die of faults and its CPU limit; the terminal's are
+	 * not meant for it */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXCPU, SIG_DFL);
+	watch_faults();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	be_modest();

@@ -231,6 +231,11 @@ struct module *module_get(const struct module_spec *spec)
 	return m->mod ? m : NULL;
 }
 
+bool module_has_lines(const struct module *m)
+{
+	return m->n > 0;
+}
+
 void modules_round(void)
 {
 	struct mallinfo2 info = mallinfo2();

@@ -25,6 +25,9 @@ struct module;
 /* NULL: not there, or another file by now. */
 struct module *module_get(const struct module_spec *spec);
 
+/* It has debug information that can be read. */
+bool module_has_lines(const struct module *module);
+
 /* Marks the beginning of a request: modules that no request used lately are closed, and all of them
  * when much memory is in use. */
 void modules_round(void);
