@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "syscall.h"
 #include "tests/faults/faults.h"
@@ -80,6 +81,17 @@ int __wrap_sys_write_all(int fd, const void *buf, size_t size);
 int __wrap_sys_write_all(int fd, const void *buf, size_t size)
 {
 	return due(FAULT_CALL) ? -ENOSPC : __real_sys_write_all(fd, buf, size);
+}
+
+/* As when somebody sets the machine's clock: what CLOCK_MONOTONIC says does not change. */
+uint64_t __real_sys_clock_ns(clockid_t clock);
+uint64_t __wrap_sys_clock_ns(clockid_t clock);
+uint64_t __wrap_sys_clock_ns(clockid_t clock)
+{
+	if (!faults || clock != CLOCK_REALTIME)
+		return __real_sys_clock_ns(clock);
+	atomic_fetch_add(&faults->looks, 1);
+	return __real_sys_clock_ns(clock) + atomic_load(&faults->step);
 }
 
 struct arena;

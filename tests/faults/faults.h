@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The block that tests/faults/faults.c shares with the test, through the file that the variable FAULTS
- * names: which call fails. Written by the test, but for `seen` and `fired`. The same layout is in
- * tests/integration/test_faults.py.
+ * names: which call fails, and how far somebody has set the clock. Written by the test, but for `seen`,
+ * `fired`, `last` and `looks`. The same layout is in tests/integration/test_faults.py.
  */
 #ifndef FAULTS_H
 #define FAULTS_H
@@ -18,6 +18,8 @@ struct faults {
 	_Atomic uint64_t count[FAULT_KINDS]; /* so many fail */
 	_Atomic uint64_t fired;		     /* failures so far */
 	_Atomic uint64_t last;		     /* system call number of the last one */
+	_Atomic uint64_t step;		     /* ns that CLOCK_REALTIME is ahead of what it is, wrapping */
+	_Atomic uint64_t looks;		     /* at CLOCK_REALTIME */
 };
 
 #endif

@@ -54,6 +54,14 @@ class Faults:
     def last(self):
         return self._word(7)
 
+    def set_clock(self, seconds):
+        """As date(1) would: so much ahead of what it is."""
+        self._word(8, int(seconds * 1e9) % (1 << 64))
+
+    @property
+    def looks(self):
+        return self._word(9)
+
     @property
     def env(self):
         return {"FAULTS": str(self.path)}

@@ -66,15 +66,13 @@ def test_stdout_closed_by_the_program_reaches_the_reader():
         until(app.answers, "the agent answers")
 
 
-@parallel
-@limit(120)
-def test_program_that_reuses_all_descriptors_keeps_its_bytes():
+def reuses_all(profiles, **options):
     directory = scratch()
-    with App(program("closes_all"), directory / "echo", directory / "file") as app:
+    with App(program("closes_all"), directory / "echo", directory / "file", **options) as app:
         path = str(directory / "echo")
         until(lambda: os.path.exists(path), "the program's own server")
         rounds = served = 0
-        while served < 4:
+        while served < profiles:
             # a profile runs all the time, echo clients come and go meanwhile
             box = []
             fetch = threading.Thread(target=lambda: box.append(app.get("profile", seconds=1, hz=1000)))
@@ -103,6 +101,12 @@ def test_program_that_reuses_all_descriptors_keeps_its_bytes():
             client.connect(path)
             client.sendall(b"end")
         equal(app.process.wait(20), 0, "status: 10-12 file bytes, 13-17 descriptor numbers")
+
+
+@parallel
+@limit(120)
+def test_program_that_reuses_all_descriptors_keeps_its_bytes():
+    reuses_all(4)
 
 
 def connected(client, path):
