@@ -67,7 +67,7 @@ static int put_types(struct pprof_writer *w)
 		if (err)
 			return err;
 	}
-	w->phase = PHASE_SAMPLES;
+	w->phase = PHASE_FOLD;
 	return w->err;
 }
 
@@ -165,8 +165,9 @@ static int step_samples(struct pprof_writer *w)
 
 	if (end > w->snapshot->n)
 		end = w->snapshot->n;
-	while (!err && w->at < end)
-		err = put_sample(w, &w->snapshot->samples[w->at++]);
+	for (; !err && w->at < end; w->at++)
+		if (!sample_is_zero(&w->snapshot->samples[w->at]))
+			err = put_sample(w, &w->snapshot->samples[w->at]);
 	if (w->at == w->snapshot->n) {
 		w->phase = PHASE_SYMBOLS;
 		w->at = 0;
@@ -246,6 +247,8 @@ static int one_step(struct pprof_writer *w, uint64_t budget_ns)
 	switch (w->phase) {
 	case PHASE_TYPES:
 		return put_types(w);
+	case PHASE_FOLD:
+		return pprof_step_fold(w);
 	case PHASE_SAMPLES:
 		return step_samples(w);
 	case PHASE_SYMBOLS:
@@ -267,7 +270,7 @@ static int one_step(struct pprof_writer *w, uint64_t budget_ns)
 }
 
 struct pprof_writer *pprof_begin(struct sink *sink, const struct profile_desc *desc,
-				 const struct profile_facts *facts, const struct snapshot *snapshot,
+				 const struct profile_facts *facts, struct snapshot *snapshot,
 				 enum symbolize symbolize,
 				 const char *(*tag_name)(uint32_t tag, char *buf, size_t size))
 {
@@ -326,6 +329,7 @@ void pprof_drop(struct pprof_writer *w)
 	mem_free(w->mapping_ids);
 	mem_free(w->mapping_has);
 	mem_free(w->ids);
+	mem_free(w->index);
 	mem_free(w);
 }
 

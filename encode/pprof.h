@@ -19,10 +19,10 @@
 struct snapshot;
 struct pprof_writer;
 
-/* desc, facts, comments and snapshot stay the caller's and must live until the end. NULL: out of
- * memory. tag_name, when not NULL, gives the text label "thread" of a sample's tag (NULL: none). */
+/* desc, facts, comments and snapshot stay the caller's and must live until the end; samples whose stacks come to
+ * be the same are made one, the others of them zeros. NULL: out of memory. tag_name, when not NULL, gives the text label "thread" of a sample's tag (NULL: none). */
 struct pprof_writer *pprof_begin(struct sink *sink, const struct profile_desc *desc,
-				 const struct profile_facts *facts, const struct snapshot *snapshot,
+				 const struct profile_facts *facts, struct snapshot *snapshot,
 				 enum symbolize symbolize,
 				 const char *(*tag_name)(uint32_t tag, char *buf, size_t size));
 

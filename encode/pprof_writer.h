@@ -21,6 +21,7 @@ typedef Perftools__Profiles__Profile profile_msg;
 
 enum phase {
 	PHASE_TYPES,
+	PHASE_FOLD,
 	PHASE_SAMPLES,
 	PHASE_SYMBOLS,
 	PHASE_LINES,
@@ -45,7 +46,7 @@ enum { HAS_FILES = 1, HAS_LINES = 2, HAS_INLINED = 4 };
 struct pprof_writer {
 	const struct profile_desc *desc;
 	const struct profile_facts *facts;
-	const struct snapshot *snapshot;
+	struct snapshot *snapshot;
 	enum symbolize symbolize;
 	const char *(*tag_name)(uint32_t tag, char *buf, size_t size);
 
@@ -62,6 +63,8 @@ struct pprof_writer {
 	size_t at; /* progress inside the phase */
 	int err;   /* the first failure; every later step returns it */
 	size_t n_types;
+	uint32_t *index; /* of PHASE_FOLD: sample + 1 by hash */
+	size_t index_mask;
 	long key_bytes, key_thread, key_tid; /* text numbers */
 	uint64_t *ids;		    /* location ids of the sample at hand */
 	size_t ids_room;
@@ -75,6 +78,7 @@ int pprof_put(struct pprof_writer *writer, const profile_msg *message);
 int64_t pprof_text(struct pprof_writer *writer, const char *text);
 
 /* Steps of the phases; 0, -errno, or (pprof_step_lines) 1: wait. */
+int pprof_step_fold(struct pprof_writer *writer);
 int pprof_step_symbols(struct pprof_writer *writer);
 int pprof_step_lines(struct pprof_writer *writer, uint64_t budget_ns);
 int pprof_step_mappings(struct pprof_writer *writer);

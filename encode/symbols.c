@@ -272,6 +272,11 @@ size_t symbols_mappings(const struct symbols *s)
 	return s->n_places;
 }
 
+bool symbols_any_gone(const struct symbols *s)
+{
+	return s->gone.n_places != 0;
+}
+
 uint32_t symbols_gone_at(const struct symbols *s, uint64_t address, uint32_t generation)
 {
 	return gone_find(&s->gone, address, generation);

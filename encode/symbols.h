@@ -52,6 +52,9 @@ struct image;
 struct image *symbols_image_at(struct symbols *symbols, uint64_t address, uint32_t generation,
 			       uint64_t *out_vaddr);
 
+/* Is there anything that went away? If not, symbols_gone_at is always 0. */
+bool symbols_any_gone(const struct symbols *symbols);
+
 /* 0 for an address whose code is still mapped, else a number that tells its unloaded module from
  * all others. Costs nothing while no module was unloaded. */
 uint32_t symbols_gone_at(const struct symbols *symbols, uint64_t address, uint32_t generation);

@@ -18,6 +18,7 @@
 #include "agent/base/attr.h"
 #include "agent/base/spin.h"
 #include "agent/base/sys.h"
+#include "agent/collect/unloads.h"
 
 static struct {
 	_Atomic uint32_t generation;
@@ -174,18 +175,24 @@ static int keep_present(struct dl_phdr_info *info, size_t size, void *arg)
 }
 
 /* A module that comes and goes at one place, with nothing else there in between, keeps one tombstone
- * whose generation rises: a plug-in loaded in a loop must not fill the memory. */
+ * whose generation rises: a plug-in loaded in a loop must not fill the memory. One that no stack has an address
+ * of leaves none at all. */
 static void bury(struct module_gone *dead, uint32_t generation)
 {
 	struct module_gone *g = atomic_load_explicit(&self.gone, memory_order_relaxed);
 
+	if (!unloads_note(dead->start, dead->end, generation + 1)) {
+		dead->next = spare;
+		spare = dead;
+		return;
+	}
 	dead->generation = generation;
 	while (g && (g->end <= dead->start || g->start >= dead->end))
 		g = g->next;
 	if (g && g->start == dead->start && g->end == dead->end && !strcmp(g->path, dead->path) &&
 	    g->build_id_size == dead->build_id_size &&
 	    !memcmp(g->build_id, dead->build_id, g->build_id_size)) {
-		g->generation = generation;
+		__atomic_store_n(&g->generation, generation, __ATOMIC_RELAXED);
 		dead->next = spare;
 		spare = dead;
 		return;
@@ -215,9 +222,14 @@ void modules_after_close(struct modules_watch *watch)
 	dl_iterate_phdr(count_subs, &subs);
 	if (subs == watch->subs)
 		return;
-	generation = atomic_fetch_add_explicit(&self.generation, 1, memory_order_acq_rel);
-	if (!spin_try(&self.lock))
+	/* What is noted is noted before the new generation begins: no stack of code that takes the place is of an
+	 * earlier one. */
+	if (!spin_try(&self.lock)) {
+		unloads_note_all(modules_generation() + 1);
+		atomic_fetch_add_explicit(&self.generation, 1, memory_order_acq_rel);
 		return;
+	}
+	generation = modules_generation();
 	dl_iterate_phdr(keep_present, &there);
 	while (candidates) {
 		struct module_gone *dead = candidates;
@@ -226,10 +238,12 @@ void modules_after_close(struct modules_watch *watch)
 		bury(dead, generation);
 	}
 	candidates = there.kept;
+	atomic_fetch_add_explicit(&self.generation, 1, memory_order_acq_rel);
 	spin_unlock(&self.lock);
 }
 
 void modules_child(void)
 {
 	spin_reset(&self.lock);
+	unloads_child();
 }

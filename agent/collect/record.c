@@ -12,6 +12,7 @@
 #include "agent/base/stats.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/stacks.h"
+#include "agent/collect/unloads.h"
 #include "agent/collect/unwind.h"
 #include "agent/collect/unwind_remote.h"
 
@@ -35,9 +36,13 @@ static uintptr_t *take_buffer(unsigned *out_which)
 	uint64_t taken = atomic_load_explicit(&self.taken, memory_order_relaxed);
 	unsigned which;
 
+	/* code that is unloaded while a walk is under way may be in its stack */
+	unloads_enter();
 	do {
-		if (!~taken)
+		if (!~taken) {
+			unloads_leave();
 			return NULL;
+		}
 		which = (unsigned)__builtin_ctzll(~taken);
 	} while (!atomic_compare_exchange_weak_explicit(&self.taken, &taken,
 							taken | (uint64_t)1 << which,
@@ -49,6 +54,7 @@ static uintptr_t *take_buffer(unsigned *out_which)
 static void give_buffer(unsigned which)
 {
 	atomic_fetch_and_explicit(&self.taken, ~((uint64_t)1 << which), memory_order_release);
+	unloads_leave();
 }
 
 const struct stack *record_mark(enum frame_mark mark)

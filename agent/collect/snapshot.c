@@ -29,7 +29,7 @@ void snapshot_drop(struct snapshot *snapshot)
 	mem_free(snapshot);
 }
 
-static bool is_zero(const struct sample *sample)
+bool sample_is_zero(const struct sample *sample)
 {
 	for (int i = 0; i < SERIES_VALUES; i++)
 		if (sample->value[i])
@@ -71,7 +71,7 @@ struct snapshot *snapshot_take(enum series series,
 				sample.value[i] =
 					atomic_load_explicit(&b->value[i], memory_order_relaxed);
 		}
-		if (!is_zero(&sample) && !snapshot_add(s, &sample))
+		if (!sample_is_zero(&sample) && !snapshot_add(s, &sample))
 			break;
 	}
 	return s;
@@ -153,7 +153,7 @@ static void drop_zero_rows(struct snapshot *s)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->n; i++)
-		if (!is_zero(&s->samples[i]))
+		if (!sample_is_zero(&s->samples[i]))
 			s->samples[kept++] = s->samples[i];
 	s->n = kept;
 }

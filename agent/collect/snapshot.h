@@ -36,6 +36,9 @@ struct snapshot {
 	struct sample *samples;
 };
 
+/* All its values are 0: it stands for nothing, and is not shown. */
+bool sample_is_zero(const struct sample *sample);
+
 /* An empty one to be filled by snapshot_add; NULL when out of memory. */
 struct snapshot *snapshot_new(void);
 

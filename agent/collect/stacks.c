@@ -9,6 +9,7 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/unloads.h"
 
 enum {
 	SLOTS_MIN = 1 << 12,
@@ -84,6 +85,7 @@ const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t
 		return &other;
 	if (depth > FRAMES_MAX + 1)
 		depth = FRAMES_MAX + 1;
+	generation = unloads_since(pcs, depth, generation);
 	if (!slots)
 		slots = make_slots();
 	if (!slots)

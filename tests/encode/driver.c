@@ -135,7 +135,7 @@ static struct snapshot *every_kind(int sign)
 	return snapshot;
 }
 
-static int run_profile(const struct snapshot *snapshot, enum symbolize symbolize)
+static int run_profile(struct snapshot *snapshot, enum symbolize symbolize)
 {
 	static const char *const comments[] = { "made by a test", "bad bytes: \xc3\x28 \x07", NULL };
 	struct timespec now;

@@ -8,7 +8,6 @@ import threading
 
 import lib
 from lib import App, environment, equal, limit, long, needs, note, program, scratch
-from pprof_decode import Profile
 
 
 def profiled(argv, cwd=None, seconds=100, **settings):
@@ -22,7 +21,7 @@ def profiled(argv, cwd=None, seconds=100, **settings):
         try:
             answer = app.get("profile", seconds=1, hz=1000)
             equal(answer.status, 200, "the profile")
-            seen += sum(s.values[0] for s in Profile.parse(answer.body).samples)
+            seen += sum(s.values[0] for s in lib.decoded(answer.body).samples)
         except (OSError, lib.http.client.HTTPException):
             # the program ended, and the profile with it
             reader.join(20)

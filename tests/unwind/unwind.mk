@@ -5,7 +5,7 @@
 CHECKS += check-oracle check-unwind
 check-long: check-unwind-long
 UNWIND := dwarf_expr ehframe ehrun unwind unwind_guess unwind_rule unwind_step
-UNWIND_SRC := $(patsubst %,agent/collect/%.c,$(UNWIND) unwind_stack unwind_remote modules) $(wildcard agent/base/*.c)
+UNWIND_SRC := $(patsubst %,agent/collect/%.c,$(UNWIND) unwind_stack unwind_remote modules unloads) $(wildcard agent/base/*.c)
 UNWIND_OBJ := $(patsubst %,$(BUILD)/obj/agent/collect/%.o,$(UNWIND)) \
 	$(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c))
 UNWIND_SAN := $(TEST_CFLAGS) -DVERSION='"$(VERSION)"' -ftls-model=initial-exec -fno-omit-frame-pointer \
@@ -35,7 +35,7 @@ fuzz-eh-frame: $(BUILD)/tests/fuzz_eh_frame ## libFuzzer on the unwind table par
 	$(Q)$(BUILD)/tests/fuzz_eh_frame -max_len=1024 -timeout=5 -max_total_time=$(or $(FUZZ_SECONDS),60) \
 		-artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/eh_frame tests/fuzz/corpus/eh_frame
 
-$(BUILD)/tests/oracle: $(BUILD)/obj/tests/unwind/oracle.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/modules.o
+$(BUILD)/tests/oracle: $(BUILD)/obj/tests/unwind/oracle.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/modules.o $(BUILD)/obj/agent/collect/unloads.o
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lunwind-x86_64 -lpthread
@@ -69,7 +69,7 @@ $(BUILD)/tests/swap_a.so $(BUILD)/tests/swap_b.so: tests/unwind/swap.c
 	$(Q)$(CC) -O2 -fPIC -shared -fvisibility=hidden -DFRAME=$(OWN_FRAME) -o $@ $<
 
 $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(UNWIND_OBJ) \
-		$(BUILD)/obj/agent/collect/unwind_stack.o $(BUILD)/obj/agent/collect/modules.o | $(BUILD)/tests/swap_a.so $(BUILD)/tests/swap_b.so
+		$(BUILD)/obj/agent/collect/unwind_stack.o $(BUILD)/obj/agent/collect/modules.o $(BUILD)/obj/agent/collect/unloads.o | $(BUILD)/tests/swap_a.so $(BUILD)/tests/swap_b.so
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -O2 -no-pie $(LDFLAGS) -o $@ $^ -ldl -lpthread
