@@ -86,6 +86,8 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 	$(Q)mkdir -p $(@D)
 	$(Q)rustc --edition 2021 -O -g -o $@ $<
 
+$(BUILD)/tests/programs/every_wait: $(wildcard tests/programs/every_wait_*.h)
+
 -include $(UNIT_OBJ:.o=.d)
 
 -include $(wildcard tests/*/*.mk)
