@@ -87,6 +87,8 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 	$(Q)mkdir -p $(@D)
 	$(Q)MAKEFLAGS= rustc --edition 2021 -O -g -o $@ $<
 
+$(BUILD)/tests/programs/every_wait: $(wildcard tests/programs/every_wait_*.h)
+
 .PHONY: check-mutants
 check-long: check-mutants
 check-mutants: all programs ## each rule of tests/mutants switched off: its test must fail (MUTANT=word)

@@ -37,13 +37,20 @@ struct trace_chunk {
 };
 _Static_assert(sizeof(struct trace_chunk) == CHUNK_SIZE, "a chunk is whole pages");
 
-/* Who last let go an object of this slot. */
+/* Who last let go an object. */
 struct waker {
-	struct spin lock;
-	uint32_t tag;
 	const void *what;
 	uint64_t ns;
 	const struct stack *stack;
+	uint32_t tag;
+};
+
+/* Several are let go at once and their waiters come later: as many objects of one set are remembered, the
+ * latest ones. */
+enum { WAKER_WAYS = 4, WAKER_SETS = LOCKS_SLOTS / WAKER_WAYS };
+struct wakers {
+	struct spin lock;
+	struct waker ways[WAKER_WAYS];
 };
 
 _Atomic uint32_t tracebuf_session;
@@ -59,7 +66,7 @@ static struct {
 } self;
 
 /* apart from what is initialised: costs nothing until it is touched */
-static struct waker wakers[LOCKS_SLOTS] BIG;
+static struct wakers wakers[WAKER_SETS] BIG;
 
 /* ---- appending ---- */
 
@@ -160,19 +167,35 @@ static void let_go(struct thread_trace *own)
 	own->held = 0;
 }
 
+/* The set of an object, locked; NULL: another thread is at it. */
+static struct wakers *lock_wakers(const void *object)
+{
+	struct wakers *set = &wakers[locks_slot(object) % WAKER_SETS];
+
+	if (spin_try(&set->lock))
+		return set;
+	stat_add(STAT_TRACE_WAKERS_LOST, 1);
+	return NULL;
+}
+
 static void note_waker(const void *object, const struct thread *t, const struct stack *stack)
 {
-	struct waker *w = &wakers[locks_slot(object)];
+	struct wakers *set = lock_wakers(object);
+	struct waker *w;
 
-	if (!spin_try(&w->lock)) {
-		stat_add(STAT_TRACE_WAKERS_LOST, 1);
+	if (!set)
 		return;
-	}
-	w->what = object;
-	w->tag = atomic_load_explicit(&t->tag, memory_order_relaxed);
-	w->stack = stack;
-	w->ns = sys_clock_ns(CLOCK_MONOTONIC);
-	spin_unlock(&w->lock);
+	w = &set->ways[0];
+	for (int i = 0; i < WAKER_WAYS && w->what != object; i++)
+		if (set->ways[i].what == object || set->ways[i].ns < w->ns)
+			w = &set->ways[i];
+	*w = (struct waker){
+		.what = object,
+		.ns = sys_clock_ns(CLOCK_MONOTONIC),
+		.stack = stack,
+		.tag = atomic_load_explicit(&t->tag, memory_order_relaxed),
+	};
+	spin_unlock(&set->lock);
 }
 
 void tracebuf_thread_end(struct thread *t)
@@ -243,18 +266,17 @@ bool tracebuf_waits(struct thread *t, struct trace_record *out)
 /* Who ended this wait, if that was seen. */
 static void find_waker(struct trace_record *r, const void *object)
 {
-	struct waker *w = &wakers[locks_slot(object)];
+	struct wakers *set = lock_wakers(object);
 
-	if (!spin_try(&w->lock)) {
-		stat_add(STAT_TRACE_WAKERS_LOST, 1);
+	if (!set)
 		return;
-	}
-	if (w->what == object && w->ns > r->at_ns && w->ns < r->until_ns && w->tag != r->tag) {
-		r->waker = w->tag;
-		r->woken_ns = w->ns;
-		r->waker_stack = w->stack;
-	}
-	spin_unlock(&w->lock);
+	for (const struct waker *w = set->ways; w < set->ways + WAKER_WAYS; w++)
+		if (w->what == object && w->ns > r->at_ns && w->ns < r->until_ns && w->tag != r->tag) {
+			r->waker = w->tag;
+			r->woken_ns = w->ns;
+			r->waker_stack = w->stack;
+		}
+	spin_unlock(&set->lock);
 }
 
 void tracebuf_wait_ends(struct thread *t, const struct trace_wait *wait, uint64_t now_ns,
@@ -403,7 +425,7 @@ void tracebuf_child(void)
 {
 	for (uint32_t i = 0, n = threads_records(); i < n; i++)
 		memset(&threads_at(i)->trace, 0, sizeof(threads_at(i)->trace));
-	for (size_t i = 0; i < LOCKS_SLOTS && self.last; i++)
+	for (size_t i = 0; i < WAKER_SETS && self.last; i++)
 		spin_reset(&wakers[i].lock);
 	memset(&self.agent, 0, sizeof(self.agent));
 	tracebuf_free();
