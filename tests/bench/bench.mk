@@ -25,8 +25,23 @@ bench-symbols: all ## what files, lines and inlined functions cost (MIB=200 of d
 bench-hostile: all $(BUILD)/tests/bench/units ## what a crowd of hostile clients costs the program (ROUNDS=7)
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/hostile.py $(ROUNDS)
 
-bench-real: all ## what the idle agent costs real programs (ROUNDS=15, WORD=name)
-	$(Q)BUILD="$(BUILD)" python3 tests/bench/real.py $(or $(ROUNDS),15) $(WORD)
+bench-real: all $(BUILD)/tests/bench/passing.so $(BUILD)/tests/bench/churn_cc $(BUILD)/tests/bench/churn_rs ## what the idle agent costs real programs (ROUNDS=15, WORD=name)
+	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/real.py $(or $(ROUNDS),15) "$(WORD)"
+
+$(BUILD)/tests/bench/passing.so: tests/bench/work/passing.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -D_GNU_SOURCE -shared -fPIC -fno-builtin-malloc -fno-builtin-calloc -Wall -Wextra -o $@ $< -lpthread -ldl
+
+$(BUILD)/tests/bench/churn_cc: tests/bench/work/churn.cc
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) -O2 -Wall -Wextra -o $@ $<
+
+$(BUILD)/tests/bench/churn_rs: tests/bench/work/churn.rs
+	$(call say,RUSTC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)MAKEFLAGS= rustc --edition 2021 -O -o $@ $<
 
 # What is measured is the call: the compiler must not see through malloc and free.
 $(BUILD)/tests/bench/%: tests/bench/%.c

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the idle agent, at its default settings, costs real programs: real.py [ROUNDS] [WORD]
 
-Four copies run at the same time on the same core, one of them under the agent, one under a preloaded library that does
-nothing, two as they are: whatever the machine does meets all of them alike, and only their own CPU time is compared
-(children included; of servers: from the first request to the last, which come from the other cores). Per program: the
-median over the rounds of agent / mean of the two plain ones, with its quartiles, the same of the empty library, and of
-one plain copy against the other, which is the noise. Programs that are not installed are left out; WORD chooses those
-whose names contain it.
+Five copies run at the same time on the same core: two as they are, one under the agent, one under a library that passes
+malloc and free through and does nothing (work/passing.c), one under the same with a thread that sleeps. Whatever
+the machine does meets all of them alike, and only their own CPU time is compared (children included; of servers: from
+the first request to the last, which come from the other cores). Per program: the median over the rounds of each copy /
+mean of the two plain ones, with its quartiles, and of one plain copy against the other, which is the noise. Programs
+that are not installed are left out; WORD chooses those whose names contain it. Whole runs take a second or more, so
+that their start (see start.py) is a small part of them, but it is in them.
 """
+import itertools
 import os
 import pathlib
+import pwd
 import shutil
 import statistics
 import subprocess
@@ -20,20 +23,22 @@ import time
 
 BUILD = os.environ.get("BUILD", "build")
 AGENT = os.path.abspath(f"{BUILD}/libpprofagent.so")
-EMPTY = os.path.abspath(f"{BUILD}/empty.so")
+WORK = f"{BUILD}/tests/bench"
+PASSING = os.path.abspath(f"{WORK}/passing.so")
 CORES = sorted(os.sched_getaffinity(0))
 CORE, OTHERS = {CORES[-1]}, set(CORES[:-1] or CORES)
-COPIES = ("plain", "agent", "empty", "plain")
+COPIES = ("plain", "agent", "passing", "passing, thread", "plain")
+ports = itertools.count(20000 + os.getpid() % 20000)
 
 JSON = ("import json\nd=[{'id':i,'name':'n%d'%i,'tags':['a','b',str(i)]} for i in range(2000)]\n"
-        "for _ in range(40): s=json.dumps(d); d=json.loads(s)\nprint(len(s))")
+        "for _ in range(200): s=json.dumps(d); d=json.loads(s)\nprint(len(s))")
 SQL = ("create table t(a integer, b text, c real);\nwith recursive n(i) as (select 1 union all select i+1 from n where "
-       "i<250000) insert into t select i%1000, 'row '||i, i*0.5 from n;\nselect count(*), sum(x) from (select a, "
+       "i<600000) insert into t select i%1000, 'row '||i, i*0.5 from n;\nselect count(*), sum(x) from (select a, "
        "sum(c) x, group_concat(b) from t group by a);\n")
 CPP = ("#include <map>\n#include <regex>\n#include <string>\n#include <vector>\n#include <functional>\n"
        "int main() { std::map<std::string, std::vector<std::function<int(int)>>> m; m[\"a\"].push_back([](int i) { return i; });"
        " return std::regex_match(std::string(\"a\"), std::regex(\"b*\")) + m[\"a\"][0](0); }\n")
-JS = ("let m=new Map();for(let r=0;r<6;r++){for(let i=0;i<150000;i++)m.set('k'+i%5000,{i,t:'x'.repeat(i%40)});"
+JS = ("let m=new Map();for(let r=0;r<20;r++){for(let i=0;i<150000;i++)m.set('k'+i%5000,{i,t:'x'.repeat(i%40)});"
       "JSON.parse(JSON.stringify([...m]))}console.log(m.size)")
 
 
@@ -42,21 +47,23 @@ def environment(copy, extra):
     env.update(extra)
     if copy == "agent":
         env.update(LD_PRELOAD=AGENT, PPROF_ADDR="127.0.0.1:0")
-    if copy == "empty":
-        env.update(LD_PRELOAD=EMPTY)
+    elif copy.startswith("passing"):
+        env.update(LD_PRELOAD=PASSING)
+    if copy == "passing, thread":
+        env.update(IDLE_THREAD="1")
     return env
 
 
-def start(argv, copy, cores, extra=(), **options):
+def start(argv, copy, cores, **options):
     options.setdefault("stdout", subprocess.DEVNULL)
-    return subprocess.Popen(argv, env=environment(copy, dict(extra)), stderr=subprocess.DEVNULL,
+    return subprocess.Popen(argv, env=environment(copy, {}), stderr=subprocess.DEVNULL,
                             preexec_fn=lambda: os.sched_setaffinity(0, cores), **options)
 
 
-def whole_runs(argv, text="", extra=()):
-    """CPU seconds of three copies that begin together and end on their own."""
+def whole_runs(argv, text="", **extra):
+    """CPU seconds of the copies, which begin together and end on their own."""
     gate, opened = os.pipe()
-    pids = [gated(argv, environment(copy, dict(extra)), gate, text) for copy in COPIES]
+    pids = [gated(argv, environment(copy, extra), gate, text) for copy in COPIES]
     os.close(gate)
     os.write(opened, b"\n" * len(pids))
     os.close(opened)
@@ -97,9 +104,10 @@ def ran_ns(pid):
     return total
 
 
-def servers(make, load):
+def servers(make, load, requests):
     """The same for servers: make(directory, copy) starts one and returns (process, address)."""
     with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
         running = [make(pathlib.Path(tempfile.mkdtemp(dir=top)), copy) for copy in COPIES]
         try:
             for _, address in running:  # until it answers, and warm
@@ -107,9 +115,9 @@ def servers(make, load):
                 while subprocess.run(load(address, 100), capture_output=True).returncode and time.monotonic() < end:
                     time.sleep(0.1)
             before = [ran_ns(process.pid) for process, _ in running]
-            clients = [start(load(address, 60000), "plain", OTHERS) for _, address in running]
+            clients = [start(load(address, requests), "plain", OTHERS) for _, address in running]
             for client in clients:
-                if client.wait(120):
+                if client.wait(300):
                     raise RuntimeError("a client failed")
             return [ran_ns(process.pid) - was for (process, _), was in zip(running, before)]
         finally:
@@ -121,8 +129,7 @@ def servers(make, load):
 
 def redis(directory, copy):
     address = str(directory / "socket")
-    argv = ["redis-server", "--port", "0", "--unixsocket", address, "--save", "", "--dir", str(directory)]
-    return start(argv, copy, CORE), address
+    return start(["redis-server", "--port", "0", "--unixsocket", address, "--save", "", "--dir", str(directory)], copy, CORE), address
 
 
 def redis_load(address, n):
@@ -131,10 +138,8 @@ def redis_load(address, n):
 
 
 def nginx(directory, copy):
-    port = 20000 + os.getpid() % 20000 + len(_ports)
-    _ports.append(port)
+    port = next(ports)
     os.chmod(directory, 0o755)
-    os.chmod(directory.parent, 0o755)
     (directory / "page.html").write_text("x" * 4096)
     temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (directory / "conf").write_text(
@@ -143,46 +148,85 @@ def nginx(directory, copy):
     return start(["nginx", "-c", str(directory / "conf")], copy, CORE), f"http://127.0.0.1:{port}/page.html"
 
 
-_ports = []
-
-
 def nginx_load(address, n):
-    return ["ab", "-q", "-k", "-c", "20", "-n", str(n // 3), "-H", "Accept-Encoding: gzip", address]
+    return ["ab", "-q", "-k", "-c", "20", "-n", str(n), "-H", "Accept-Encoding: gzip", address]
 
 
-def compile_cpp():
-    return whole_runs(["g++", "-O0", "-x", "c++", "-c", "-o", "/dev/null", "-"], CPP)
+MEMCACHED_LOAD = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+lines = s.makefile("rb", 1 << 16)
+for batch in range(int(sys.argv[2]) // 200 + 1):
+    s.sendall(b"".join(b"set k%d 0 0 100\\r\\n%s\\r\\nget k%d\\r\\n" % (i + batch, b"x" * 100, i + batch) for i in range(100)))
+    for _ in range(400):
+        lines.readline()
+"""
+
+
+def memcached(directory, copy):
+    address = str(directory / "socket")
+    return start(["memcached", "-u", "root", "-t", "2", "-s", address], copy, CORE), address
+
+
+def memcached_load(address, n):
+    return [sys.executable, "-c", MEMCACHED_LOAD, address, str(n)]
+
+
+def postgres(directory, copy):
+    """One cluster for each copy; postgres refuses to run as root."""
+    user = pwd.getpwnam("postgres")
+    binaries = max(pathlib.Path("/usr/lib/postgresql").iterdir()) / "bin"
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    as_user = {"user": user.pw_uid, "group": user.pw_gid, "cwd": directory} if os.getuid() == 0 else {}
+    for argv in (["initdb", "-A", "trust", "-N", "-D", directory / "data"],):
+        subprocess.run([binaries / argv[0], *argv[1:]], check=True, capture_output=True, **as_user)
+    argv = [binaries / "postgres", "-D", directory / "data", "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
+    process = start(argv, copy, CORE, **as_user)
+    pgbench = ["pgbench", "-i", "-q", "-h", str(directory), "-U", "postgres", "postgres"]
+    end = time.monotonic() + 20
+    while subprocess.run(pgbench, capture_output=True).returncode and time.monotonic() < end:
+        time.sleep(0.2)
+    return process, str(directory)
+
+
+def postgres_load(address, n):
+    return ["pgbench", "-n", "-S", "-M", "simple", "-c", "1", "-t", str(n), "-h", address, "-U", "postgres", "postgres"]
 
 
 PROGRAMS = [
-    ("redis-server", ["redis-server", "redis-benchmark"], lambda: servers(redis, redis_load)),
-    ("nginx, gzip", ["nginx", "ab"], lambda: servers(nginx, nginx_load)),
+    ("redis-server", ["redis-server", "redis-benchmark"], lambda: servers(redis, redis_load, 100000)),
+    ("nginx, gzip", ["nginx", "ab"], lambda: servers(nginx, nginx_load, 20000)),
+    ("memcached", ["memcached"], lambda: servers(memcached, memcached_load, 100000)),
+    ("postgres, select", ["pgbench"], lambda: servers(postgres, postgres_load, 6000)),
     ("python3, JSON", ["python3"], lambda: whole_runs(["python3", "-c", JSON])),
-    ("same, PYTHONMALLOC=malloc", ["python3"], lambda: whole_runs(["python3", "-c", JSON], extra={"PYTHONMALLOC": "malloc"})),
+    ("same, PYTHONMALLOC=malloc", ["python3"], lambda: whole_runs(["python3", "-c", JSON], PYTHONMALLOC="malloc")),
     ("sqlite3", ["sqlite3"], lambda: whole_runs(["sqlite3", ":memory:"], SQL)),
-    ("g++ -O0", ["g++"], compile_cpp),
+    ("g++ -O0", ["g++"], lambda: whole_runs(["g++", "-O0", "-x", "c++", "-c", "-o", "/dev/null", "-"], CPP)),
     ("node", ["node"], lambda: whole_runs(["node", "-e", JS])),
+    ("C++, maps of strings", [], lambda: whole_runs([f"{WORK}/churn_cc", "20"])),
+    ("Rust, maps of strings", [], lambda: whole_runs([f"{WORK}/churn_rs", "20"])),
 ]
 
 
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     word = sys.argv[2] if len(sys.argv) > 2 else ""
-    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-x", "c", "/dev/null", "-o", EMPTY], check=True)
-    print(f"{'program':28} {'agent / plain':>13}   quartiles         empty / plain   quartiles         plain / plain   quartiles")
+    heads = ("agent", "passing through", "same and a thread", "plain against plain")
+    print(f"{'median CPU ratio to plain':28}" + "".join(f"{head:>26}" for head in heads))
     for name, needs, run in PROGRAMS:
         if word not in name or not all(shutil.which(program) for program in needs):
             continue
-        ratios, empties, noise = [], [], []
+        columns = [], [], [], []
         for _ in range(rounds):
-            first, agent, empty, second = run()
-            ratios.append(2 * agent / (first + second))
-            empties.append(2 * empty / (first + second))
-            noise.append(second / first)
+            first, *others, second = run()
+            for column, cpu in zip(columns, others):
+                column.append(2 * cpu / (first + second))
+            columns[-1].append(second / first)
         row = f"{name:28}"
-        for values in (ratios, empties, noise):
+        for values in columns:
             low, middle, high = statistics.quantiles(values, n=4)
-            row += f" {middle:13.4f}   {low:.4f} - {high:.4f}"
+            row += f"  {middle:.4f} [{low:.4f}..{high:.4f}]"
         print(row, flush=True)
 
 
