@@ -6,7 +6,7 @@ import subprocess
 import threading
 
 import lib
-from lib import App, agent, equal, limit, note, parallel, program
+from lib import App, agent, equal, limit, note, parallel, program, until
 from stacks import View
 from test_odd_lives import library
 
@@ -43,8 +43,9 @@ class Storms:
         share = view.below("reentry_after", "samples") / view.total("samples")
         note(f"{what}: {100 * share:.1f} % of {view.total('samples')} samples in the function that runs")
         assert share > 0.8, view.flat("samples").most_common(5)
-        before, after = (View(self.app.profile("heap")).below("reentry_after", "alloc_objects") for _ in range(2))
-        assert after > before > 0, f"{what}: {before} and then {after} allocations recorded"
+        recorded = lambda: View(self.app.profile("heap")).below("reentry_after", "alloc_objects")
+        before = until(recorded, f"{what}: allocations are recorded")
+        until(lambda: recorded() > before, f"{what}: more allocations are recorded than {before}", 30, 0.1)
 
     def ends(self):
         self.app.process.stdin.close()
