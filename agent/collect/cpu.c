@@ -69,6 +69,14 @@ static void book(struct thread *t, const struct stack *stack, uint32_t periods)
 		bucket_add(b, 0, periods);
 }
 
+static inline bool enter(const ucontext_t *context)
+{
+	uintptr_t reg[ARCH_REGS];
+
+	arch_from_context(context, reg);
+	return guard_enter_in_signal(reg[ARCH_SP], &context->uc_stack);
+}
+
 static void on_sample(uint32_t index, int overrun, void *context)
 {
 	struct thread *t;
@@ -94,7 +102,7 @@ static void on_sample(uint32_t index, int overrun, void *context)
 		}
 	} while (!atomic_compare_exchange_weak(&t->timer.account, &account, account + n));
 	stat_add(STAT_CPU_SAMPLES, 1);
-	if (guard_enter()) {
+	if (enter(context)) {
 		stack = record_context(context, t);
 		guard_leave();
 	} else {

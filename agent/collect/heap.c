@@ -112,7 +112,7 @@ NOINLINE int heap_draw(size_t size)
 	arch_fp_leave(fp);
 	if (UNLIKELY(pending))
 		heap_ask_again();
-	if (due && UNLIKELY(tls.depth)) {
+	if (due && UNLIKELY(guard_is_up())) {
 		if (!(tls.flags & TLS_AGENT))
 			stat_add(STAT_HEAP_BUSY, 1);
 		return HEAP_SKIP;

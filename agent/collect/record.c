@@ -15,6 +15,7 @@
 #include "agent/collect/unloads.h"
 #include "agent/collect/unwind.h"
 #include "agent/collect/unwind_remote.h"
+#include "agent/collect/unwind_walk.h"
 
 enum { BUFFERS = 64 };
 
@@ -31,13 +32,34 @@ void record_set_depth(uint32_t max_frames)
 	self.max = max_frames;
 }
 
+static void give_buffer(unsigned which)
+{
+	if (tls.thread)
+		tls.thread->buffer = 0;
+	atomic_fetch_and_explicit(&self.taken, ~((uint64_t)1 << which), memory_order_release);
+	unloads_leave();
+}
+
+/* A handler of the program left the functions that would have done this (hazard B3). */
+static COLD void give_what_was_left(void)
+{
+	tls.flags &= (uint16_t)~TLS_LEFT;
+	if (tls.thread && tls.thread->buffer)
+		give_buffer(tls.thread->buffer - 1u);
+	if (tls.flags & TLS_GUESSING)
+		unwind_guess_leave();
+}
+
 static uintptr_t *take_buffer(unsigned *out_which)
 {
-	uint64_t taken = atomic_load_explicit(&self.taken, memory_order_relaxed);
+	uint64_t taken;
 	unsigned which;
 
+	if (UNLIKELY(tls.flags & TLS_LEFT))
+		give_what_was_left();
 	/* code that is unloaded while a walk is under way may be in its stack */
 	unloads_enter();
+	taken = atomic_load_explicit(&self.taken, memory_order_relaxed);
 	do {
 		if (!~taken) {
 			unloads_leave();
@@ -48,13 +70,9 @@ static uintptr_t *take_buffer(unsigned *out_which)
 							taken | (uint64_t)1 << which,
 							memory_order_acquire, memory_order_relaxed));
 	*out_which = which;
+	if (tls.thread)
+		tls.thread->buffer = (uint8_t)(which + 1);
 	return buffers[which];
-}
-
-static void give_buffer(unsigned which)
-{
-	atomic_fetch_and_explicit(&self.taken, ~((uint64_t)1 << which), memory_order_release);
-	unloads_leave();
 }
 
 const struct stack *record_mark(enum frame_mark mark)

@@ -386,7 +386,7 @@ static NOINLINE void enter_thread(const struct thread_launch *l)
 {
 	struct thread *t;
 
-	tls.depth = 1;
+	guard_raise();
 	t = own_record();
 	if (t) {
 		uintptr_t top = (uintptr_t)pthread_self();
@@ -428,7 +428,7 @@ void *threads_run(void *launch)
 	void *(*routine)(void *) = l->routine;
 	void *arg = l->arg;
 
-	tls.depth = 1;
+	guard_raise();
 	enter_launched(l);
 	return routine(arg); /* a tail jump: see hooks/thread.c */
 }

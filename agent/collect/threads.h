@@ -41,6 +41,7 @@ struct thread {
 	struct thread *queue;	    /* next in the queue of ended records */
 	struct thread *found;	    /* next of those that no thread has taken over */
 	bool counted;		    /* its end takes one off the number of live threads */
+	uint8_t buffer;		    /* the one that it holds, + 1: collect/record.c */
 	int rounds;		    /* destructor rounds seen at its end */
 	uintptr_t stack_lo, stack_hi; /* bounds of its stack, 0 when not known */
 	void *(*start)(void *);	    /* its start routine, NULL when not known */

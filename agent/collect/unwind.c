@@ -61,6 +61,7 @@ static bool only_i_close(void)
 bool unwind_guess_enter(void)
 {
 	atomic_fetch_add(&self.guessing, 1);
+	tls.flags |= TLS_GUESSING;
 	if (LIKELY(atomic_load(&self.closing) == 0) || only_i_close())
 		return true;
 	unwind_guess_leave();
@@ -69,6 +70,7 @@ bool unwind_guess_enter(void)
 
 void unwind_guess_leave(void)
 {
+	tls.flags &= (uint16_t)~TLS_GUESSING;
 	atomic_fetch_sub(&self.guessing, 1);
 }
 
