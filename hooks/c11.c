@@ -15,20 +15,13 @@ static inline pthread_mutex_t *inside(mtx_t *mutex)
 	return (pthread_mutex_t *)(void *)mutex;
 }
 
-static NOINLINE int try_and_wait(mtx_t *mutex)
-{
-	int result;
-
-	TRY_LOCK_FIRST(thrd_busy, mtx_trylock, mutex);
-	TIMED(result, mutex, timed_end_thrd, mtx_lock, mutex);
-	return result;
-}
+TRY_AND_WAIT(mtx_lock, mtx_t, thrd_busy, mtx_trylock, timed_end_thrd)
 
 EXPORT int mtx_lock(mtx_t *mutex)
 {
 	if (mutex_looks_free(inside(mutex)))
 		return real.mtx_lock(mutex);
-	return try_and_wait(mutex);
+	return mtx_lock_tries(mutex);
 }
 
 EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict until)

@@ -22,20 +22,13 @@ enum {
 	CEILING = (int)0xfff80000, /* of priority-protected mutexes */
 };
 
-static NOINLINE int try_and_wait(pthread_mutex_t *mutex)
-{
-	int err;
-
-	TRY_LOCK_FIRST(EBUSY, pthread_mutex_trylock, mutex);
-	TIMED(err, mutex, timed_end_errno, pthread_mutex_lock, mutex);
-	return err;
-}
+TRY_AND_WAIT(pthread_mutex_lock, pthread_mutex_t, EBUSY, pthread_mutex_trylock, timed_end_errno)
 
 HOT EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex)
 {
 	if (mutex_looks_free(mutex))
 		return real.pthread_mutex_lock(mutex);
-	return try_and_wait(mutex);
+	return pthread_mutex_lock_tries(mutex);
 }
 
 EXPORT int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *until)

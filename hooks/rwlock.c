@@ -10,36 +10,22 @@
 #include "hooks/layout.h"
 #include "hooks/timed.h"
 
-static NOINLINE int try_and_wait_read(pthread_rwlock_t *lock)
-{
-	int err;
-
-	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_tryrdlock, lock);
-	TIMED(err, lock, timed_end_errno, pthread_rwlock_rdlock, lock);
-	return err;
-}
+TRY_AND_WAIT(pthread_rwlock_rdlock, pthread_rwlock_t, EBUSY, pthread_rwlock_tryrdlock, timed_end_errno)
 
 EXPORT int pthread_rwlock_rdlock(pthread_rwlock_t *lock)
 {
 	if (LIKELY(!((rwlock_word(lock) & RWLOCK_WRITE_LOCKED) | locks_busy(lock))))
 		return real.pthread_rwlock_rdlock(lock);
-	return try_and_wait_read(lock);
+	return pthread_rwlock_rdlock_tries(lock);
 }
 
-static NOINLINE int try_and_wait_write(pthread_rwlock_t *lock)
-{
-	int err;
-
-	TRY_LOCK_FIRST(EBUSY, pthread_rwlock_trywrlock, lock);
-	TIMED(err, lock, timed_end_errno, pthread_rwlock_wrlock, lock);
-	return err;
-}
+TRY_AND_WAIT(pthread_rwlock_wrlock, pthread_rwlock_t, EBUSY, pthread_rwlock_trywrlock, timed_end_errno)
 
 EXPORT int pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
 	if (LIKELY(!((rwlock_word(lock) & ~(unsigned)RWLOCK_WRITE_PHASE) | locks_busy(lock))))
 		return real.pthread_rwlock_wrlock(lock);
-	return try_and_wait_write(lock);
+	return pthread_rwlock_wrlock_tries(lock);
 }
 
 EXPORT int pthread_rwlock_timedrdlock(pthread_rwlock_t *lock, const struct timespec *until)

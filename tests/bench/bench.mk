@@ -13,8 +13,8 @@ bench-start: all programs ## what the agent adds to 200 short children of a shel
 bench-malloc: all $(BUILD)/tests/bench/bench_malloc ## what the hooks add to malloc and free (ROUNDS=1000)
 	$(Q)PPROF_ADDR=127.0.0.1:0 LD_PRELOAD="$(abspath $(LIB))" $(BUILD)/tests/bench/bench_malloc $(ROUNDS)
 
-bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against the bare program
-	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),9) $(SETTINGS)
+bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against libc's own (ROUNDS=300)
+	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),300) $(SETTINGS)
 
 bench-trace: all $(BUILD)/tests/bench/bench_trace ## what execution traces cost: hooks, redis under load, a million events (ROUNDS=n)
 	$(Q)python3 tests/bench/trace.py $(BUILD) $(or $(ROUNDS),9)
