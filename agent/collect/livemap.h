@@ -2,8 +2,8 @@
 /*
  * The sampled blocks that are alive: address -> where they are counted, size, birth.
  *
- * Every free in the process asks livemap_maybe() first: one bit of a table that stays in the L1
- * cache (8 KiB until 4,096 sampled blocks live). Behind it, hash sets of groups of seven addresses.
+ * Every free in the process asks livemap_maybe() first: one bit of collect/livefilter.h. Behind it,
+ * hash sets of groups of seven entries.
  * Everything is lock-free, in a signal handler and in a forked child too: an address belongs to the
  * thread that got it from malloc until that thread gives it to free, so that two threads never
  * argue about one entry, and memory of the map is never given back or put to another use.
@@ -11,12 +11,12 @@
 #ifndef COLLECT_LIVEMAP_H
 #define COLLECT_LIVEMAP_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "agent/base/attr.h"
+#include "agent/collect/livefilter.h"
 
 struct bucket;
 
@@ -28,17 +28,6 @@ struct live {
 	unsigned epoch; /* of the rate at which it was sampled: below LIVE_EPOCHS */
 };
 enum { LIVE_EPOCHS = 64 };
-
-/* The filter. A word holds 32 filter bits below and the number of its insertions above: a bit is
- * cleared only by a compare-and-swap that sees that nothing was inserted meanwhile. */
-struct live_filter {
-	uint32_t mask; /* number of words - 1 */
-	/* while it is being filled: sets of the levels 0 .. levels - 1 are copied in `total` steps */
-	uint64_t total;
-	_Atomic uint64_t begun, ended;
-	_Atomic uint64_t word[];
-};
-extern _Atomic(struct live_filter *) livemap_filter __attribute__((visibility("hidden")));
 
 /* Blocks within 128 bytes of each other share a place, and neighbours in memory are neighbours here,
  * as far as 256 KiB go: what a program uses together is together in the cache too. The second term keeps
@@ -52,11 +41,7 @@ static inline uint32_t livemap_hash(uintptr_t address)
 /* False: this block is certainly not in the map, and not pinned. Context: hook. */
 static inline bool livemap_maybe(const void *ptr)
 {
-	const struct live_filter *f = atomic_load_explicit(&livemap_filter, memory_order_relaxed);
-	uint32_t h = livemap_hash((uintptr_t)ptr);
-	const _Atomic uint64_t *word = f->word + (size_t)(h >> 5 & f->mask);
-
-	return (uint32_t)atomic_load_explicit(word, memory_order_relaxed) >> (h & 31) & 1;
+	return livefilter_maybe(livemap_hash((uintptr_t)ptr));
 }
 
 /* From now on livemap_maybe is true for this address, though nothing can be taken there: for the few

@@ -45,7 +45,7 @@ static void count_one(void *context, const struct live *entry)
 
 static uint64_t filter_bits_set(void)
 {
-	const struct live_filter *f = atomic_load(&livemap_filter);
+	const struct live_filter *f = atomic_load(&livefilter);
 	uint64_t n = 0;
 
 	for (uint64_t i = 0; i <= f->mask; i++)
@@ -86,7 +86,7 @@ TEST(livemap_agrees_with_a_model)
 	CHECK_INT(seen, live);
 	CHECK(live > 50000);
 	/* it grew, and a bit that nobody needs any more was cleared */
-	CHECK(atomic_load(&livemap_filter)->mask + 1 > 1024);
+	CHECK(atomic_load(&livefilter)->mask + 1 > 1024);
 	for (size_t i = 0; i < ADDRESSES; i++)
 		if (model[i].address)
 			CHECK(livemap_take(model[i].address, &got));
@@ -101,13 +101,13 @@ TEST(livemap_filter_is_small_and_sharp)
 	uint64_t s = 1, maybe = 0;
 	struct live e;
 
-	CHECK_INT(atomic_load(&livemap_filter)->mask + 1, 1024); /* 8 KiB */
+	CHECK_INT(atomic_load(&livefilter)->mask + 1, 1024); /* 8 KiB */
 	for (int i = 0; i < 2000; i++) {
 		e = entry_for(0x555500000010u + (next(&s) % 4000000) * 16, 77);
 		if (!livemap_take(e.address, &e))
 			livemap_insert(&e);
 	}
-	CHECK_INT(atomic_load(&livemap_filter)->mask + 1, 1024);
+	CHECK_INT(atomic_load(&livefilter)->mask + 1, 1024);
 	for (int i = 0; i < 1000000; i++)
 		maybe += livemap_maybe((void *)(uintptr_t)(0x555540000010u + (uintptr_t)i * 32));
 	/* 2,000 of 32,768 bits: 6 % */
@@ -181,7 +181,7 @@ TEST(livemap_pin_stays)
 	}
 	for (int i = 0; i < 100000; i++)
 		CHECK(livemap_take(0x7000 + (uintptr_t)i * 16, &got));
-	CHECK(atomic_load(&livemap_filter)->mask + 1 > 1024);
+	CHECK(atomic_load(&livefilter)->mask + 1 > 1024);
 	CHECK(livemap_maybe((void *)(uintptr_t)0x4000));
 	CHECK_INT(filter_bits_set(), 1);
 }
