@@ -22,7 +22,9 @@
 /* One click to a flame graph: of what there is now, or of the next 5 or 30 s. */
 static void flame_links(struct sink *to, const struct profile *p)
 {
-	if (!pages_timed(p))
+	if (pages_timed(p))
+		sink_text(to, "flame graph of ");
+	else
 		fmt_sink(to, "<a href=\"ui/%s\">flame graph</a> · ", p->name);
 	fmt_sink(to,
 		 "<a href=\"ui/%s?seconds=5\">5 s</a> · <a href=\"ui/%s?seconds=30\">30 s</a> · "
@@ -91,12 +93,13 @@ static void child_row(const struct child *c, void *arg)
 		 (double)c->cpu_ms / 1000, c->pid, c->pid, c->pid);
 }
 
-/* An example that can be copied: with the address that the client used, if it looks like one. */
+/* Where to begin; and an example that can be copied: with the address that the client used, if it looks like one. */
 static void hint(struct sink *to, const struct exchange *x)
 {
 	const struct text *host = &x->request.host;
 
-	sink_text(to, "<pre>go tool pprof http://");
+	sink_text(to, "<p><a href=\"ui/profile?seconds=5\">Flame graph of the CPU time of the next 5 seconds</a>, here; or, with "
+		      "Go installed:</p>\n<pre>go tool pprof http://");
 	for (size_t i = 0; host->at && i < host->size; i++) {
 		char c[2] = { host->at[i], '\0' };
 

@@ -49,6 +49,8 @@ static struct {
 	uint64_t every_at_ns;
 	struct stat error_file; /* what descriptor 2 was at the start */
 	bool has_error_file;
+	int dump_signal; /* of PPROF_DUMP_SIGNAL, 0: none */
+	bool takes_signal; /* the agent's thread has it unblocked */
 } self;
 
 bool output_on(void)
@@ -258,14 +260,43 @@ static void at_request(void)
 
 /* ---- in the agent's thread ---- */
 
+/* In the main thread; what a program blocks there is for its own sigwait or signalfd. */
+static bool main_blocks(int sig)
+{
+	char text[4096];
+	long n = sys_read_file("/proc/self/status", text, sizeof(text) - 1);
+	const char *at;
+	uint64_t mask = 0;
+
+	text[n > 0 ? n : 0] = '\0';
+	at = strstr(text, "SigBlk:\t");
+	if (!at)
+		return true;
+	for (at += 8; (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'f'); at++)
+		mask = mask << 4 | (uint64_t)(*at <= '9' ? *at - '0' : *at - 'a' + 10);
+	return mask >> (sig - 1) & 1;
+}
+
+/* A signal that is sent to this thread by its own number is handled in it, and interrupts nobody's call. */
+static void take_signal(void)
+{
+	uint64_t one = (uint64_t)1 << (self.dump_signal - 1);
+	bool takes = !main_blocks(self.dump_signal);
+
+	if (takes != self.takes_signal)
+		sys_sigprocmask(takes ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL);
+	self.takes_signal = takes;
+}
+
 uint64_t output_tick(uint64_t now_ns)
 {
 	uint64_t every = (uint64_t)options->output_every * 1000000000u, next = UINT64_MAX;
 
 	if (!self.on || atomic_load(&self.done))
 		return UINT64_MAX;
-	if (deaths_watched && options->dump_signal) {
+	if (self.dump_signal) {
 		atomic_store(&self.has_agent, true);
+		take_signal();
 		if (atomic_exchange(&self.asked, false))
 			write_asked("at PPROF_DUMP_SIGNAL");
 		next = now_ns + LOOK_NS;
@@ -358,6 +389,8 @@ static void watch_signals(void)
 			 "PPROF_DUMP_SIGNAL=%s is none of HUP, INT, QUIT, USR1, USR2, ALRM, TERM, WINCH, "
 			 "URG, IO, PWR, VTALRM, RTMIN+n or their numbers; ignored",
 			 options->dump_signal);
+	if (asked && self.on)
+		self.dump_signal = asked;
 	if (asked && self.on && !deaths_watch(asked, false))
 		log_line(LOG_WARN, "PPROF_DUMP_SIGNAL=%s: the program has a use of its own for that signal",
 			 options->dump_signal);
@@ -407,6 +440,7 @@ void output_child(void)
 	atomic_store(&self.done, false);
 	atomic_store(&self.asked, false);
 	atomic_store(&self.has_agent, false);
+	self.takes_signal = false;
 	deaths_child();
 	outfile_child();
 	target_child();

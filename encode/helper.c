@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -245,6 +246,7 @@ static void await_ready(struct keeper *k)
 
 static enum helper_state start(struct keeper *k)
 {
+	uint64_t all = ~(uint64_t)0, before;
 	int fds[4];
 	long pid, err = make_pipes(fds);
 
@@ -253,7 +255,10 @@ static enum helper_state start(struct keeper *k)
 	k->in = fds[2];
 	k->out = fds[3];
 	k->parent = sys_getpid();
+	/* a handler of the program's must not run in it */
+	sys_sigprocmask(SIG_SETMASK, &all, &before);
 	pid = arch_clone(CLONE_VM, k->stack + STACK, run_keeper, k);
+	sys_sigprocmask(SIG_SETMASK, &before, NULL);
 	if (pid > 0)
 		await_ready(k);
 	sys_close(fds[2]);

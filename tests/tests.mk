@@ -41,8 +41,8 @@ check-static: all programs ## layers, signal safety, exports, documents, and tha
 check-integration: all programs cookbook $(BUILD)/tests/storm ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
 	$(Q)$(RUN_TESTS) --name integration tests/integration $(if $(TEST),-k $(TEST))
 
-check-real: all programs ## stock programs of the distribution under the agent (TEST=word)
-	$(Q)$(RUN_TESTS) --name real tests/real $(if $(TEST),-k $(TEST))
+check-real: all programs ## stock programs of the distribution under the agent (TEST=word, LONG=1: the long ones too)
+	$(Q)$(RUN_TESTS) --name real $(if $(LONG),--long) tests/real $(if $(TEST),-k $(TEST))
 
 check-unit: $(BUILD)/tests/unit ## unit tests
 	$(Q)$(BUILD)/tests/unit $(UNIT)

@@ -405,12 +405,14 @@ int main(void)
 	struct pollfd in = { .fd = 0, .events = POLLIN };
 	sigset_t none;
 
-	/* it was born with all signals blocked, but must die of faults and its CPU limit; the terminal's are
-	 * not meant for it */
+	/* it was born with all signals blocked, but must die of faults and its CPU limit; those that go to
+	 * the whole process group are not meant for it */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGQUIT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 	watch_faults();
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

@@ -2,10 +2,13 @@
 # Benchmarks: figures, no verdict. Each program's first comment says what it measures. ROUNDS=n, and
 # PPROF_NAME=value words in SETTINGS. The unwinder's is in tests/unwind.
 
-BENCHES := start malloc lock unwind trace symbols hostile real
+BENCHES := first start malloc lock unwind trace symbols hostile real
 .PHONY: bench $(BENCHES:%=bench-%)
 
 bench: $(BENCHES:%=bench-%) ## all benchmarks: the tables of docs/performance.md
+
+bench-first: ## how long a newcomer waits: fresh clone, make, a program, its first flame graph in a browser
+	$(Q)env -u MAKEFLAGS -u MAKELEVEL python3 tests/bench/first_graph.py
 
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)

@@ -177,7 +177,7 @@ def test_every_setting_is_an_option():
             args.append("--no-" + option[2:] if number % 2 else option)
             want["PPROF_" + name] = str(1 - number % 2)
         else:
-            value = f"value {number}" if name != "ADDR" else "off"
+            value = f"/value {number}" if name != "ADDR" else "off"
             args += [f"{option}={value}"] if number % 2 else [option, value]
             want["PPROF_" + name] = value
     _, out, err = launch(*args, "--", "env", "-0")
@@ -214,3 +214,20 @@ def test_doctor():
         assert re.search(r"^port +no", launch("--check", f"--port={taken.getsockname()[1]}", "sh")[1], re.M)
     status, out, _ = launch("--check", needs("redis-server"))
     assert status == 0 and re.search(r"^allocator +ok +libjemalloc.so.2, a library", out, re.M), out
+
+
+@parallel
+def test_relative_directories_hold_in_other_directories():
+    """Children that work elsewhere write into the directory that the person meant, percent signs and all."""
+    top = lib.scratch() / "50% of %p"
+    (top / "elsewhere").mkdir(parents=True)
+    (top / "token").write_text("secret\n")
+    done = subprocess.run([LAUNCHER, f"--library={agent()}", "-q", "-o", "out", "--sd-dir=sd", "--token-file", "token", "--addr=127.0.0.1:0",
+                           "sh", "-c", f"cd elsewhere && env | grep ^PPROF_ && exec {program('ends')} burn 0.2 0"],
+                          cwd=top, env=environment(), capture_output=True, text=True, timeout=60)
+    equal(done.returncode, 0, done.stderr)
+    got = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    doubled = str(top).replace("%", "%%")
+    equal((got["PPROF_OUTPUT"], got["PPROF_SD_DIR"], got["PPROF_TOKEN_FILE"]), (f"{doubled}/out", f"{doubled}/sd", f"{top}/token"))
+    assert list((top / "out").glob("ends.*.cpu.pb.gz")), os.listdir(top)
+    equal(os.listdir(top / "elsewhere"), [])

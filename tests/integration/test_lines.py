@@ -259,9 +259,11 @@ def shown(language, path, directory):
         data, profile = settled(app)
         check_chain(profile, language, SOURCES / f"planted.{language}")
         go_shows(data, language, directory)
-        os.unlink(path)  # with the binary removed, the same
+        os.unlink(path)  # with the binary removed, the same, of this profile and of the next one
         go_shows(data, language, directory)
-        check_chain(settled(app)[1], language, SOURCES / f"planted.{language}")
+        data, profile = settled(app)
+        check_chain(profile, language, SOURCES / f"planted.{language}")
+        go_shows(data, language, directory)
 
 
 @lib.limit(240)

@@ -2,6 +2,7 @@
 """PPROF_OUTPUT: profiles of programs that end before anybody asks; and that their ends stay their own."""
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -159,6 +160,17 @@ def test_dump_signal():
     process = ready(out := scratch(), "handled", int(signal.SIGUSR1), dump_signal="USR1")
     process.send_signal(signal.SIGUSR1)
     equal((process.wait(20), process.stdout.read()), (0, b"handled\n"), "a program with a handler")
+
+
+@limit(120)
+def test_the_go_tool_adds_lines():
+    """The files have functions only; with the program at hand its lines are one option away, as docs/limits.md says."""
+    needs("go", "addr2line")
+    run([program("ends"), "burn", 0.5, 0], out := scratch())
+    path, = out.glob("ends.*.cpu.pb.gz")
+    assert "ends.c:" not in go_pprof("-top", "-lines", path).stdout
+    assert re.search(r"%  .*ends\.c:[1-9]", go_pprof("-symbolize=local:force", "-top", "-lines", path).stdout)
+    assert re.search(r"^ +\d+m?s +\d+m?s +\d+:", go_pprof("-symbolize=local:force", "-list", "burn", path).stdout, re.M)
 
 
 @parallel

@@ -108,6 +108,20 @@ def test_symbolize_remote():
 
 
 @limit(180)
+def test_symbolize_options():
+    """Names of C++ are short; the tool shows them in full when it is told to, for the profile has the mangled ones too."""
+    lib.needs("go", "g++")
+    with App(program("hot_cpp")) as app:
+        equal(app.line(), "ready")
+        url = app.url("profile", seconds=1)
+        short, full = r" planted::Hot::churn$", r" planted::Hot<int>::churn\(unsigned long\)( \[clone .*\])?$"
+        for option, want in (("none", short), ("remote", short), ("local", short), ("remote:demangle=full", full),
+                             ("remote:force:demangle=full", full)):
+            out = go_pprof(f"-symbolize={option}", "-top", url).stdout
+            assert re.search(want, out.replace(" (inline)", ""), re.M), (option, out[:1500])
+
+
+@limit(180)
 def test_several_sources_and_differences():
     with spinning() as app:
         url = app.url("profile", seconds=1)
