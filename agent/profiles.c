@@ -5,7 +5,7 @@
 
 #include "agent/base/attr.h"
 #include "agent/base/sink.h"
-#include "agent/collect/threads.h"
+#include "agent/collect/census.h"
 #include "agent/contention.h"
 #include "agent/heap.h"
 #include "agent/goroutine.h"
@@ -80,7 +80,7 @@ const struct profile profiles[] = {
 		},
 		.form = TEXT_COUNT,
 		.taking = &goroutine_taking,
-		.count = threads_live,
+		.count = census_live,
 	},
 	{
 		.name = "goroutineleak",
@@ -165,7 +165,7 @@ const struct profile profiles[] = {
 		.form = TEXT_COUNT,
 		.take = threadcreate_take,
 		.text_trailer = threadcreate_text_trailer,
-		.count = threads_created,
+		.count = census_created,
 	},
 	{
 		.name = "trace",
