@@ -4,7 +4,7 @@
 HTTP_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c agent/http/*.c))
 
 .PHONY: check-http
-CHECKS += check-http
+CHECKS_BESIDE += check-http
 
 check-http: $(BUILD)/tests/http/serve ## the listener against hostile clients
 	$(Q)python3 tests/http/test_server.py $(BUILD)/tests/http/serve

@@ -10,7 +10,7 @@ import threading
 import time
 
 import lib
-from lib import App, agent, environment, equal, limit, long, needs, note, program, scratch, until
+from lib import App, agent, environment, equal, limit, long, needs, note, parallel, program, scratch, until
 from stacks import View
 
 HZ = 1000
@@ -138,16 +138,19 @@ def takes_any(kind):
         equal(app.finish()[0], 0, "exit status")
 
 
+@parallel
 @limit(90)
 def test_sigtimedwait_for_every_signal():
     takes_any("sigtimedwait")
 
 
+@parallel
 @limit(90)
 def test_signalfd_for_every_signal():
     takes_any("signalfd")
 
 
+@parallel
 @limit(90)
 def test_thread_that_blocks_every_signal_is_said():
     """It cannot be sampled; the profile says how much is missing, and the thread dump lists it."""
@@ -255,6 +258,7 @@ def test_sort_handles_sigprof_itself():
     equal(results[0], (-signal.SIGPROF, []), "sort without the agent")
 
 
+@parallel
 @limit(120)
 def test_start_of_a_profile_wakes_nobody():
     """A timer is made for a thread that runs, and that has gone to sleep when the timer is set: its first expiry

@@ -13,7 +13,7 @@ import threading
 import time
 
 import lib
-from lib import environment, limit, long, needs, note, scratch
+from lib import environment, limit, long, needs, note, parallel, scratch
 from stacks import View
 
 ENDPOINTS = ("heap", "allocs", "block", "mutex", "threadcreate", "goroutine", "heap?debug=1", "goroutine?debug=2",
@@ -160,6 +160,7 @@ def words(sources):
     return {"SOURCES": str(sources), "HOME": str(sources), "TZ": "UTC"}
 
 
+@parallel
 @limit(400)
 def test_same_output_idle_and_with_everything_recorded():
     """Short runs: nothing that the agent records may show."""
@@ -180,6 +181,7 @@ def test_same_output_idle_and_with_everything_recorded():
     assert not faults, "\n".join(faults)
 
 
+@parallel
 @limit(240)
 def test_browser():
     """Chromium, all of whose processes inherit the preload and find a free port each."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runner of these tests: what it counts, what it kills, what it says."""
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,11 +11,11 @@ from lib import TOP, equal, parallel, scratch, until
 RUN = TOP / "tests/integration/run.py"
 
 
-def suite(text, *options, **variables):
+def suite(text, *options, preexec=None, **variables):
     top = scratch()
     (top / "test_some.py").write_text(text)
     done = subprocess.run([sys.executable, RUN, "--name", "some", *options, top], text=True, capture_output=True,
-                          env={**os.environ, **variables})
+                          env={**os.environ, **variables}, preexec_fn=preexec)
     return done.returncode, done.stdout
 
 
@@ -94,6 +95,18 @@ def test_nothing_is_left_in_the_temporary_directory():
                 "def test_dies():\n    leave()\n    os.kill(os.getpid(), 9)\n", TMPDIR=str(top))[1].splitlines()[-1],
           "some: 3 passed, 1 failed, 0 skipped", "outcome")
     equal(os.listdir(top), [], "files left behind")
+
+
+@parallel
+def test_background_jobs_test_the_same():
+    """A shell starts those with interrupts ignored, nohup with hang-ups: programs under test must not inherit it."""
+    def ignore():
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)
+    status, out = suite("import lib, signal\ndef test_a():\n    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):\n"
+                        "        p = lib.background(['sleep', '100'])\n        p.send_signal(number)\n"
+                        "        lib.equal(p.wait(20), -number)\n", preexec=ignore)
+    equal(status, 0, out)
 
 
 @parallel
