@@ -16,7 +16,7 @@ RUN_TESTS = BUILD="$(abspath $(BUILD))" CC="$(CC)" python3 tests/integration/run
 CORES := $(shell nproc 2>/dev/null || echo 1)
 CHECKS_BESIDE := check-static check-unit
 CHECKS_ALONE := check-integration check-real
-TESTED := programs cookbook $(BUILD)/tests/storm
+TESTED := programs cookbook man $(BUILD)/tests/storm
 
 .PHONY: check check-long $(CHECKS_BESIDE) $(CHECKS_ALONE)
 

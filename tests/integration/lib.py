@@ -34,7 +34,7 @@ _claims = []  # of ports, as long as the test lives
 # ---------------------------------------------------------------- marks and outcomes
 
 def parallel(function):
-    """May run beside others: what it judges depends on no load. One for each core at a time."""
+    """May run beside others: what it judges depends on no load. Two for each core at a time."""
     return function
 
 

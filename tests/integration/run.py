@@ -7,8 +7,8 @@ time limit, and prints one TAP-like line for each, the output of those that fail
 that were skipped, and the line "SUITE: N passed, N failed, N skipped". Exit status 1 when one failed
 or none ran.
 
-Marks come from lib.py: @parallel (one for each of --jobs runs at a time), @waits (needs hardly any CPU:
-twice as many run beside those), @long (only with --long), @limit(seconds) (default 120). Tests without
+Marks come from lib.py: @parallel (--jobs of them run at a time, two for each core: they wait half the time),
+@waits (needs hardly any CPU: as many again run beside those), @long (only with --long), @limit(seconds) (default 120). Tests without
 the first two run one by one, behind the others. A test skips itself with lib.skip("why").
 
 Each test has a TMPDIR of its own, which goes with it.
@@ -258,7 +258,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="tests")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count()))
+    parser.add_argument("--jobs", type=int, default=2 * min(4, os.cpu_count()))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("-k", action="append", default=[], metavar="WORD")
     parser.add_argument("places", nargs="+")
@@ -272,7 +272,7 @@ def main():
     adopt_orphans()
     report = Report(args.name)
     jobs = max(1, args.jobs)
-    with concurrent.futures.ThreadPoolExecutor(jobs) as cores, concurrent.futures.ThreadPoolExecutor(2 * jobs) as others:
+    with concurrent.futures.ThreadPoolExecutor(jobs) as cores, concurrent.futures.ThreadPoolExecutor(jobs) as others:
         beside = {(others if t.waits else cores).submit(run_apart, t): t for t in tests if t.waits or t.parallel}
         for done in concurrent.futures.as_completed(beside):
             report.add(beside[done], *done.result())

@@ -488,6 +488,7 @@ def test_wall_cost():
         assert share < 0.05, share
 
 
+@parallel
 def test_wall_slows_down():
     app = App(program("rhythm"), "1000", stdin=subprocess.PIPE)
     with app:
