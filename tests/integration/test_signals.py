@@ -165,7 +165,6 @@ def test_thread_that_blocks_every_signal_is_said():
 PHP_SPIN = "$x = 1; $t = hrtime(true); while (%s) { for ($i = 0; $i < 1000; $i++) $x = ($x * 31 + $i) %% 65521; } echo 'done';"
 
 
-@parallel
 @limit(120)
 def test_php_time_limit_is_its_own():
     """max_execution_time is ITIMER_PROF and SIGPROF: our samples must not look like its end, nor hide it."""
