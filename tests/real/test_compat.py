@@ -81,7 +81,7 @@ SHELL = [
     ("php", "php -r '" + PHP.replace("'", "'\\''") + "'", 20000, 4000000),
     ("vim", "seq 1 SIZE > v; vim -es -u NONE -N -c '%%s/\\(\\d\\)\\(\\d\\)/\\2\\1/ge' -c 'sort n' -c 'wq! w' v; md5sum < w", 1000, 300000),
     ("tmux", "for i in $(seq SIZE); do tmux -S $PWD/s$i -f /dev/null new-session -d 'sleep 1000' \\; wait-for -S x; tmux -S $PWD/s$i list-sessions -F '#{session_windows}'; tmux -S $PWD/s$i kill-server; done | uniq", 1, 40),
-    ("gdb", "for i in $(seq SIZE); do gdb -q -batch -nx -ex 'break main' -ex run -ex 'p 6*7' -ex 'info sharedlibrary' -ex kill /bin/true 2>/dev/null | grep -c -e 42; done | uniq", 1, 4),
+    ("gdb", "for i in $(seq SIZE); do gdb -q -batch -nx -ex 'break main' -ex run -ex 'p 6*7' -ex 'info sharedlibrary' -ex kill /bin/true 2>/dev/null | grep -c -e '= 42$'; done | uniq", 1, 4),
     ("strace", "for i in $(seq SIZE); do strace -f -e trace=execve sh -c '/bin/true; /bin/true' 2>&1 | grep -c execve; done | uniq", 1, 100),
     ("jq", TEXT + " | jq -R 'split(\" \") | {n: .[0], w: .[1:]}' | jq -s 'map(.w | length) | add'", 1000, 150000),
     ("bc", "echo 'scale=SIZE; 4*a(1)' | bc -l | md5sum", 100, 2500),
