@@ -3,9 +3,9 @@
 
 #include "agent/base/fmt.h"
 #include "agent/collect/buckets.h"
+#include "agent/collect/census.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/snapshot.h"
-#include "agent/collect/threads.h"
 #include "agent/comments.h"
 
 enum { COUNT, DELAY };
@@ -108,7 +108,7 @@ void mutex_text_trailer(char *buf, size_t size)
 
 void threadcreate_text_trailer(char *buf, size_t size)
 {
-	uint64_t created = threads_created(), live = threads_live();
+	uint64_t created = census_created(), live = census_live();
 	/* the main thread lives and was never created */
 	uint64_t ended = created + 1 > live ? created + 1 - live : 0;
 

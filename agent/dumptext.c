@@ -11,6 +11,7 @@
 #include "agent/collect/dump.h"
 #include "agent/collect/frames.h"
 #include "agent/collect/leaks.h"
+#include "agent/collect/records.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/threads.h"
 #include "agent/waitwords.h"
@@ -114,7 +115,7 @@ static int ask(struct dumptext *w, uint64_t budget_ns)
 
 		if (t->how != DUMP_GONE &&
 		    (!ask_stack(w, t->stack) ||
-		     !ask_stack(w, atomic_load(&threads_at(t->record)->created_by))))
+		     !ask_stack(w, atomic_load(&records_at(t->record)->created_by))))
 			return -ENOMEM;
 	}
 	more = lines_step(w->lines, budget_ns);
@@ -125,7 +126,7 @@ static int ask(struct dumptext *w, uint64_t budget_ns)
 /* The leaf of the creator's stack is pthread_create, which says nothing: its caller is meant. */
 static int put_creator(struct dumptext *w, const struct dump_thread *t)
 {
-	const struct thread *record = threads_at(t->record);
+	const struct thread *record = records_at(t->record);
 	const struct stack *by = atomic_load(&record->created_by);
 	int creator = atomic_load(&record->creator);
 	char in[32] = "";

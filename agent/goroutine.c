@@ -10,6 +10,7 @@
 #include "agent/collect/dump.h"
 #include "agent/collect/labels.h"
 #include "agent/collect/leaks.h"
+#include "agent/collect/records.h"
 #include "agent/collect/tally.h"
 #include "agent/dumptext.h"
 #include "agent/leaktext.h"
@@ -93,7 +94,7 @@ static struct snapshot *count(const struct threads_view *v)
 
 		if (t->how == DUMP_GONE || (v->leaks && leaks_at(v->leaks, i) == LEAK_NONE))
 			continue;
-		if (!tally_add(tally, t->stack, v->labels ? labels_tag(threads_at(t->record)) : 0, 1, 0))
+		if (!tally_add(tally, t->stack, v->labels ? labels_tag(records_at(t->record)) : 0, 1, 0))
 			break;
 	}
 	return tally_end(tally);

@@ -8,6 +8,7 @@
  * In a forked child the thread opens everything itself, in its private table.
  */
 #include "agent/base/attr.h"
+#include "agent/collect/census.h"
 #include "agent/listen.h"
 
 #include <limits.h>
@@ -269,17 +270,17 @@ static void agent_loop(void)
 		}
 		until = earlier(until, earlier(output_tick(now), target_tick(now)));
 		if (now >= tend_at_ns) {
-			bool sampling = cpu_tend(), again = sampling || threads_watch();
+			bool sampling = cpu_tend(), again = sampling || census_watch();
 
-			if (threads_only_agents()) {
+			if (census_only_agents()) {
 				output_at_last();
 				SYS1(SYS_exit_group, 0);
 			}
-			if (threads_cannot_tell())
+			if (census_cannot_tell())
 				return;
 			tend_at_ns = again ? now + TEND_NS : UINT64_MAX;
 		}
-		if (cpu_needs_tending() || threads_watch())
+		if (cpu_needs_tending() || census_watch())
 			tend_at_ns = tend_at_ns == UINT64_MAX ? now + TEND_NS : tend_at_ns;
 		until = earlier(until, tend_at_ns);
 		until = earlier(until, helper_tend(now));
@@ -295,7 +296,7 @@ static void *agent_thread(void *handed)
 	int fds[4];
 	unsigned n = handed ? server_descriptors(self.server, fds) : 0;
 
-	threads_is_agent();
+	census_agent_begins();
 	sys_prctl(15 /* PR_SET_NAME */, (unsigned long)"pprof-agent", 0);
 	self.private_table = isolate_descriptors(fds, n);
 	/* before the program goes on, which may change its root at once (hazard G4) */
@@ -306,7 +307,7 @@ static void *agent_thread(void *handed)
 		if (!handed)
 			log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
 					    "(close_range and unshare refused); not listening");
-		threads_agent_ends();
+		census_agent_ends();
 		return NULL;
 	}
 	set_up_libunwind();
@@ -314,7 +315,7 @@ static void *agent_thread(void *handed)
 	agent_loop();
 	/* Perhaps nobody is left but this thread: libc counts as well, and ends the process then. */
 	turn_waiting(true);
-	threads_agent_ends();
+	census_agent_ends();
 	return NULL;
 }
 

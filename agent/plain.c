@@ -13,8 +13,10 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/buckets.h"
+#include "agent/collect/census.h"
 #include "agent/collect/cpu.h"
 #include "agent/collect/modules.h"
+#include "agent/collect/records.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/threads.h"
@@ -240,7 +242,7 @@ static void prometheus(struct sink *to)
 	fmt_sink(to, "pprofagent_memory_bytes %zu\n", budget_used());
 	fmt_sink(to, "# HELP pprofagent_threads Live threads of the program\n"
 		     "# TYPE pprofagent_threads gauge\n");
-	fmt_sink(to, "pprofagent_threads %lu\n", threads_live());
+	fmt_sink(to, "pprofagent_threads %lu\n", census_live());
 }
 
 static void plain_text(struct sink *to)
@@ -255,8 +257,8 @@ static void plain_text(struct sink *to)
 		 where);
 	fmt_sink(to, "\n# memory (bytes)\nlimit=%zu\nused=%zu\nstacks=%zu\nbuckets=%zu\nanswers=%zu\n",
 		 budget_limit(), budget_used(), stacks_bytes(), buckets_bytes(), mem_used());
-	fmt_sink(to, "\n# state\nthreads=%lu\nthread_records=%u\ndistinct_stacks=%lu\n", threads_live(),
-		 threads_records(), stacks_count());
+	fmt_sink(to, "\n# state\nthreads=%lu\nthread_records=%u\ndistinct_stacks=%lu\n", census_live(),
+		 records_count(), stacks_count());
 	fmt_sink(to, "sampling_signal=%d\ncpu_period_ns=%lu\nmodule_generation=%u\n",
 		 atomic_load(&signals_held), cpu_period_ns(), modules_generation());
 	helper_describe(symbolizer, sizeof(symbolizer));

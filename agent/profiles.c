@@ -5,7 +5,7 @@
 
 #include "agent/base/attr.h"
 #include "agent/base/sink.h"
-#include "agent/collect/threads.h"
+#include "agent/collect/census.h"
 #include "agent/contention.h"
 #include "agent/heap.h"
 #include "agent/goroutine.h"
@@ -22,17 +22,25 @@
 
 enum { READ = METHOD_GET | METHOD_HEAD };
 
-#define HEAP_TYPES                                                                                 \
-	{                                                                                          \
-		{ "alloc_objects", "count" }, { "alloc_space", "bytes" },                          \
-			{ "inuse_objects", "count" },                                              \
-		{                                                                                  \
-			"inuse_space", "bytes"                                                     \
-		}                                                                                  \
-	}
-#define HEAP_SERVED                                                                                \
-	.methods = READ, .serve = serve_named, .form = TEXT_HEAP, .period = heap_period,           \
+/* clang-format off */
+#define HEAP_DESC                                                                               \
+	.types = { { "alloc_objects", "count" }, { "alloc_space", "bytes" },                    \
+		   { "inuse_objects", "count" }, { "inuse_space", "bytes" } },                  \
+	.period_type = { "space", "bytes" }
+#define HEAP_SERVED                                                                             \
+	.methods = READ, .serve = serve_named, .form = TEXT_HEAP, .period = heap_period,        \
 	.comment = heap_comment, .text_unit = heap_text_unit, .text_trailer = heap_text_trailer
+#define CONTENTION_DESC                                                                         \
+	.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },                    \
+	.period_type = { "contentions", "count" }
+#define COUNT_DESC(what) .types = { { what, "count" } }, .period_type = { what, "count" }
+#define WALL_SERVED                                                                             \
+	.methods = READ, .serve = serve_over, .refuse = wall_refuse, .taking = &wall_taking,    \
+	.desc = { .types = { { "samples", "count" }, { "time", "nanoseconds" } },               \
+		  .period_type = { "wallclock", "nanoseconds" } }
+#define SINCE_LAST(name)                                                                        \
+	.methods = READ, .hidden = true, .serve = serve_since_last, .file = name ".pprof.gz", .cumulative = 2
+/* clang-format on */
 
 /* Sorted by name, as the index shows them. */
 const struct profile profiles[] = {
@@ -40,11 +48,7 @@ const struct profile profiles[] = {
 		.name = "allocs",
 		.help = "A sampling of all past memory allocations",
 		HEAP_SERVED,
-		.desc = {
-			.types = HEAP_TYPES,
-			.period_type = { "space", "bytes" },
-			.default_type = "alloc_space",
-		},
+		.desc = { HEAP_DESC, .default_type = "alloc_space" },
 		.take = heap_take_live,
 		.count = heap_count,
 	},
@@ -53,10 +57,7 @@ const struct profile profiles[] = {
 		.help = "Stack traces that led to blocking on synchronization primitives",
 		.methods = READ,
 		.serve = serve_named,
-		.desc = {
-			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
-			.period_type = { "contentions", "count" },
-		},
+		.desc = { CONTENTION_DESC },
 		.form = TEXT_CONTENTION,
 		.take = block_take,
 		.comment = block_comment,
@@ -74,13 +75,10 @@ const struct profile profiles[] = {
 		.help = "Stack traces of all current threads",
 		.methods = READ,
 		.serve = serve_goroutine,
-		.desc = {
-			.types = { { "goroutine", "count" } },
-			.period_type = { "goroutine", "count" },
-		},
+		.desc = { COUNT_DESC("goroutine") },
 		.form = TEXT_COUNT,
 		.taking = &goroutine_taking,
-		.count = threads_live,
+		.count = census_live,
 	},
 	{
 		.name = "goroutineleak",
@@ -88,10 +86,7 @@ const struct profile profiles[] = {
 			"has ended. With debug=1 or debug=2 it says who waits for whom.",
 		.methods = READ,
 		.serve = serve_goroutine,
-		.desc = {
-			.types = { { "goroutineleak", "count" } },
-			.period_type = { "goroutineleak", "count" },
-		},
+		.desc = { COUNT_DESC("goroutineleak") },
 		.form = TEXT_COUNT,
 		.taking = &goroutineleak_taking,
 	},
@@ -100,7 +95,7 @@ const struct profile profiles[] = {
 		.help = "A sampling of memory allocations of live objects. The bytes label of a sample "
 			"is the block size, rounded down by up to an eighth.",
 		HEAP_SERVED,
-		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.desc = { HEAP_DESC },
 		.take = heap_take_live,
 		.count = heap_count,
 	},
@@ -108,7 +103,7 @@ const struct profile profiles[] = {
 		.name = "leak",
 		.help = "Live objects that are older than the age GET parameter (60s)",
 		HEAP_SERVED,
-		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.desc = { HEAP_DESC },
 		.refuse = heap_refuse_leak,
 		.take = heap_take_leak,
 	},
@@ -117,10 +112,7 @@ const struct profile profiles[] = {
 		.help = "Stack traces of holders of contended mutexes",
 		.methods = READ,
 		.serve = serve_named,
-		.desc = {
-			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
-			.period_type = { "contentions", "count" },
-		},
+		.desc = { CONTENTION_DESC },
 		.form = TEXT_CONTENTION,
 		.take = mutex_take,
 		.comment = mutex_comment,
@@ -131,7 +123,7 @@ const struct profile profiles[] = {
 		.name = "peakheap",
 		.help = "The objects that were live when live memory was at its highest",
 		HEAP_SERVED,
-		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
+		.desc = { HEAP_DESC },
 		.take = heap_take_peak,
 		.count = heap_count,
 	},
@@ -158,14 +150,11 @@ const struct profile profiles[] = {
 		.help = "Stack traces that led to the creation of new threads",
 		.methods = READ,
 		.serve = serve_named,
-		.desc = {
-			.types = { { "threadcreate", "count" } },
-			.period_type = { "threadcreate", "count" },
-		},
+		.desc = { COUNT_DESC("threadcreate") },
 		.form = TEXT_COUNT,
 		.take = threadcreate_take,
 		.text_trailer = threadcreate_text_trailer,
-		.count = threads_created,
+		.count = census_created,
 	},
 	{
 		.name = "trace",
@@ -178,15 +167,8 @@ const struct profile profiles[] = {
 	{
 		.name = "delta_block",
 		.help = "block since the previous request for delta_block, by whoever",
-		.methods = READ,
-		.hidden = true,
-		.serve = serve_since_last,
-		.file = "block.pprof.gz",
-		.desc = {
-			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
-			.period_type = { "contentions", "count" },
-		},
-		.cumulative = 2,
+		SINCE_LAST("block"),
+		.desc = { CONTENTION_DESC },
 		.take = block_take,
 		.comment = block_comment,
 	},
@@ -194,12 +176,8 @@ const struct profile profiles[] = {
 		.name = "delta_heap",
 		.help = "heap since the previous request for delta_heap, by whoever: allocations since then, "
 			"and what is in use now",
-		.methods = READ,
-		.hidden = true,
-		.serve = serve_since_last,
-		.file = "heap.pprof.gz",
-		.desc = { .types = HEAP_TYPES, .period_type = { "space", "bytes" } },
-		.cumulative = 2,
+		SINCE_LAST("heap"),
+		.desc = { HEAP_DESC },
 		.take = heap_take_live,
 		.period = heap_period,
 		.comment = heap_comment,
@@ -207,15 +185,8 @@ const struct profile profiles[] = {
 	{
 		.name = "delta_mutex",
 		.help = "mutex since the previous request for delta_mutex, by whoever",
-		.methods = READ,
-		.hidden = true,
-		.serve = serve_since_last,
-		.file = "mutex.pprof.gz",
-		.desc = {
-			.types = { { "contentions", "count" }, { "delay", "nanoseconds" } },
-			.period_type = { "contentions", "count" },
-		},
-		.cumulative = 2,
+		SINCE_LAST("mutex"),
+		.desc = { CONTENTION_DESC },
 		.take = mutex_take,
 		.comment = mutex_comment,
 	},
@@ -223,28 +194,14 @@ const struct profile profiles[] = {
 		.name = "wall",
 		.help = "Where all threads spend their time, running or waiting. You can specify the duration "
 			"in the seconds GET parameter, and looks per second in hz",
-		.methods = READ,
-		.serve = serve_over,
-		.desc = {
-			.types = { { "samples", "count" }, { "time", "nanoseconds" } },
-			.period_type = { "wallclock", "nanoseconds" },
-		},
-		.refuse = wall_refuse,
-		.taking = &wall_taking,
+		WALL_SERVED,
 	},
 	{
 		/* what clients of the Go package of this name ask for, at /debug/fgprof */
 		.name = "fgprof",
 		.help = "As wall",
-		.methods = READ,
+		WALL_SERVED,
 		.hidden = true,
-		.serve = serve_over,
-		.desc = {
-			.types = { { "samples", "count" }, { "time", "nanoseconds" } },
-			.period_type = { "wallclock", "nanoseconds" },
-		},
-		.refuse = wall_refuse,
-		.taking = &wall_taking,
 	},
 	{
 		.name = "agent",

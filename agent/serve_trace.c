@@ -20,6 +20,8 @@
 #include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/peek.h"
+#include "agent/collect/records.h"
+#include "agent/collect/sweep.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/tracebuf.h"
 #include "agent/http/server.h"
@@ -149,8 +151,8 @@ static bool add_thread(struct trace_job *j, uint32_t tag, uint32_t tid, uint64_t
 static bool add_all(struct trace_job *j)
 {
 	/* names of those that did not live at the beginning, and still do */
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
-		struct thread *t = threads_at(i);
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
 
 		if (atomic_load(&t->state) == THREAD_LIVE &&
 		    !add_thread(j, atomic_load(&t->tag), (uint32_t)atomic_load(&t->tid),
@@ -181,14 +183,14 @@ static bool add_all(struct trace_job *j)
  * dropped by the merger. */
 static bool note_ends(struct trace_job *j)
 {
-	uint32_t n = threads_records();
+	uint32_t n = records_count();
 
 	j->ends = mem_zalloc((n + 1) * sizeof(*j->ends));
 	if (!j->ends)
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
 		struct at_end *end = &j->ends[j->n_ends];
-		struct thread *t = threads_at(i);
+		struct thread *t = records_at(i);
 
 		end->index = i;
 		if (atomic_load(&t->state) == THREAD_LIVE && tracebuf_waits(t, &end->wait))
@@ -262,7 +264,7 @@ static enum job_state complete_step(struct exchange *x, uint64_t now_ns)
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
 			return JOB_AGAIN;
-		trace_asleep_complete(j->peeker, tracenames_symbols(j->names), threads_at(end->index),
+		trace_asleep_complete(j->peeker, tracenames_symbols(j->names), records_at(end->index),
 				      &end->wait);
 	}
 	return merge_all(x);
@@ -318,7 +320,7 @@ static enum job_state look_step(struct exchange *x, uint64_t now_ns)
 
 		if (sys_clock_ns(CLOCK_MONOTONIC) - now_ns > SLICE_NS)
 			return JOB_AGAIN;
-		if (!trace_asleep_look(j->peeker, threads_at(l->index), &l->wait, &stamp) ||
+		if (!trace_asleep_look(j->peeker, records_at(l->index), &l->wait, &stamp) ||
 		    stamp != l->stamp || l->wait.tag != l->tag)
 			l->wait.kind = TRACE_NOTHING;
 	}
@@ -332,14 +334,14 @@ static bool note_threads(struct trace_job *j)
 {
 	uint32_t n;
 
-	threads_sweep();
-	n = threads_records();
+	sweep_threads();
+	n = records_count();
 	j->lived = mem_alloc((n + 1) * sizeof(*j->lived));
 	if (!j->lived)
 		return false;
 	j->peeker = peek_begin();
 	for (uint32_t i = 0; i < n; i++) {
-		struct thread *t = threads_at(i);
+		struct thread *t = records_at(i);
 		int tid = atomic_load(&t->tid);
 
 		if (atomic_load(&t->state) == THREAD_LIVE)

@@ -9,9 +9,9 @@
 #include "agent/base/attr.h"
 #include "agent/base/tls.h"
 #include "agent/collect/contention.h"
+#include "agent/collect/launch.h"
 #include "agent/collect/process.h"
 #include "agent/collect/record.h"
-#include "agent/collect/threads.h"
 #include "hooks/real.h"
 
 /* The size of the stack that the thread will get; 0 when that cannot be told. */
@@ -39,7 +39,7 @@ static struct thread_launch *launch(void *(*routine)(void *), void *arg, const p
 	if (!process_is_target() || process_is_stray() || !guard_enter())
 		return NULL;
 	*by = record_here_at(function);
-	made = threads_launch(routine, arg, stack_size(attr), *by);
+	made = launch_new(routine, arg, stack_size(attr), *by);
 	guard_leave();
 	return made;
 }
@@ -55,15 +55,15 @@ EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(
 	made = launch(routine, arg, attr, (const void *)real.pthread_create, &by);
 	if (!made)
 		return real.pthread_create(thread, attr, routine, arg);
-	err = real.pthread_create(thread, attr, threads_run, made);
+	err = real.pthread_create(thread, attr, launch_run, made);
 	if (err)
-		threads_abandon(made);
+		launch_abandon(made);
 	else
 		contention_created(by);
 	return err;
 }
 
-/* glibc calls a C11 thread's routine as one that returns int: the value passes through threads_run's
+/* glibc calls a C11 thread's routine as one that returns int: the value passes through launch_run's
  * tail jump in the same register. */
 EXPORT int thrd_create(thrd_t *thread, thrd_start_t routine, void *arg)
 {
@@ -76,9 +76,9 @@ EXPORT int thrd_create(thrd_t *thread, thrd_start_t routine, void *arg)
 		      (const void *)real.thrd_create, &by);
 	if (!made)
 		return real.thrd_create(thread, routine, arg);
-	err = real.thrd_create(thread, (thrd_start_t)(void (*)(void))threads_run, made);
+	err = real.thrd_create(thread, (thrd_start_t)(void (*)(void))launch_run, made);
 	if (err != thrd_success)
-		threads_abandon(made);
+		launch_abandon(made);
 	else
 		contention_created(by);
 	return err;

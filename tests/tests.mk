@@ -10,16 +10,24 @@ UNIT_LIB_OBJ := $(filter $(addprefix $(BUILD)/obj/,agent/base/% agent/collect/% 
 	agent/options.o agent/launchers.o agent/inherit.o),$(OBJ))
 
 RUN_TESTS = BUILD="$(abspath $(BUILD))" CC="$(CC)" python3 tests/integration/run.py
-CHECKS := check-static check-unit check-integration check-real
 
-.PHONY: check check-long $(CHECKS)
+# What judges no time runs side by side, with the compilation of what the other suites need; those then run
+# one by one, whatever the ones before them say.
+CORES := $(shell nproc 2>/dev/null || echo 1)
+CHECKS_BESIDE := check-static check-unit
+CHECKS_ALONE := check-integration check-real
+TESTED := programs cookbook man $(BUILD)/tests/storm
 
-# Every suite runs, whatever the one before it says.
+.PHONY: check check-long $(CHECKS_BESIDE) $(CHECKS_ALONE)
+
 check: all ## everything that must pass before a commit
-	@failed=; for suite in $(CHECKS); do $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; done; \
+	@failed=; \
+	$(MAKE) --no-print-directory -k $(if $(filter -j%,$(MAKEFLAGS)),,-j$(CORES)) --output-sync=target $(CHECKS_BESIDE) $(TESTED) || \
+		failed=" one of $(CHECKS_BESIDE)"; \
+	for suite in $(CHECKS_ALONE); do $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; done; \
 	if [ -n "$$failed" ]; then echo "check: failed:$$failed"; exit 1; fi
 
-check-long: all programs cookbook $(BUILD)/tests/storm ## the storms and repetitions that take long
+check-long: all $(TESTED) ## the storms and repetitions that take long
 	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
 
 .PHONY: check-trace-seeds
@@ -38,7 +46,7 @@ check-static: all programs ## layers, signal safety, exports, documents, and tha
 	echo "checks: $$((4 - failed)) passed, $$failed failed, 0 skipped"; \
 	$(RUN_TESTS) --name static tests/static && [ $$failed = 0 ]
 
-check-integration: all programs cookbook $(BUILD)/tests/storm ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
+check-integration: all $(TESTED) ## tests from outside: programs under the agent, HTTP, go tool (TEST=word)
 	$(Q)$(RUN_TESTS) --name integration tests/integration $(if $(TEST),-k $(TEST))
 
 check-real: all programs ## stock programs of the distribution under the agent (TEST=word, LONG=1: the long ones too)

@@ -3,21 +3,13 @@
 
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
-#include "agent/base/budget.h"
 #include "agent/base/stats.h"
-#include "agent/base/sys.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/slots.h"
 #include "agent/collect/stacks.h"
 
 enum {
-	SLOTS_MIN = 1 << 12,
-	BYTES_PER_SLOT = 512,
 	RESERVED = 1024, /* more than there are size classes */
-};
-
-struct slots {
-	size_t mask;
-	_Atomic(struct bucket *) first[];
 };
 
 static struct {
@@ -50,27 +42,6 @@ static COLD struct bucket *take_reserved(void)
 	return &reserve[used];
 }
 
-/* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
- * nothing: what is used is charged through the buckets themselves. */
-static COLD struct slots *make_slots(void)
-{
-	size_t n = SLOTS_MIN;
-	struct slots *made, *none = NULL;
-
-	while (n * BYTES_PER_SLOT < budget_limit())
-		n *= 2;
-	made = sys_map(sizeof(*made) + n * sizeof(made->first[0]));
-	if (!made)
-		return NULL;
-	made->mask = n - 1;
-	/* release: the mask is seen before the address */
-	if (atomic_compare_exchange_strong_explicit(&self.slots, &none, made, memory_order_acq_rel,
-						    memory_order_acquire))
-		return made;
-	sys_unmap(made, sizeof(*made) + n * sizeof(made->first[0]));
-	return none;
-}
-
 static struct bucket *find(struct bucket *from, const struct bucket *to, const struct bucket *like)
 {
 	for (struct bucket *b = from; b != to; b = atomic_load_explicit(&b->next, memory_order_relaxed))
@@ -97,17 +68,15 @@ struct bucket *buckets_get(enum series series, const struct stack *stack, uint32
 {
 	const struct bucket like = { .series = (uint32_t)series, .stack = stack, .key = key, .tag = tag };
 	uint64_t hash = ((uintptr_t)stack >> 4) * 0x9e3779b97f4a7c15u;
-	struct slots *slots = atomic_load_explicit(&self.slots, memory_order_acquire);
-	_Atomic(struct bucket *) *slot;
-	struct bucket *first, *found, *fresh;
+	_Atomic(void *) *slot;
+	struct bucket *found, *fresh;
+	void *first;
 
-	if (!slots)
-		slots = make_slots();
-	if (!slots)
-		goto full;
 	hash ^= ((uint64_t)series << 56 ^ (uint64_t)key << 28 ^ tag) * 0xff51afd7ed558ccdu;
 	hash ^= hash >> 32;
-	slot = &slots->first[hash & slots->mask];
+	slot = slots_at(&self.slots, hash);
+	if (!slot)
+		goto full;
 	first = atomic_load_explicit(slot, memory_order_acquire);
 	found = find(first, NULL, &like);
 	if (found)
@@ -122,7 +91,7 @@ struct bucket *buckets_get(enum series series, const struct stack *stack, uint32
 	fresh->key = key;
 	fresh->tag = tag;
 	for (;;) {
-		struct bucket *seen = first;
+		const struct bucket *seen = first;
 
 		atomic_store_explicit(&fresh->next, first, memory_order_relaxed);
 		if (atomic_compare_exchange_weak_explicit(slot, &first, fresh, memory_order_acq_rel,

@@ -19,9 +19,11 @@
 #include "agent/collect/labels.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/record.h"
+#include "agent/collect/records.h"
 #include "agent/collect/shot.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/stacks.h"
+#include "agent/collect/sweep.h"
 #include "agent/collect/task.h"
 
 static struct {
@@ -88,7 +90,7 @@ static void on_sample(uint32_t index, int overrun, void *context)
 		shot_on_signal(index & ~(uint32_t)SIGNALS_SHOT, context);
 		return;
 	}
-	t = threads_at(index);
+	t = records_at(index);
 	/* a raw clone that shares its parent's TLS would write into its parent's state (hazard C8) */
 	if (!t || (tls.thread && tls.thread != t))
 		return;
@@ -274,8 +276,8 @@ static bool any_pending(int sig)
 
 	if (directory < 0)
 		return false;
-	for (uint32_t i = 0, n = threads_records(); i < n && !found; i++) {
-		struct thread *t = threads_at(i);
+	for (uint32_t i = 0, n = records_count(); i < n && !found; i++) {
+		struct thread *t = records_at(i);
 
 		found = atomic_load(&t->state) == THREAD_LIVE &&
 			task_status(directory, atomic_load(&t->tid), &status) == 0 &&
@@ -311,9 +313,9 @@ static void arm_all(void)
 	int sig = atomic_load(&self.sig), directory = task_directory();
 
 	self.blocked = self.refused = 0;
-	threads_sweep();
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
-		struct thread *t = threads_at(i);
+	sweep_threads();
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
 
 		if (atomic_load(&t->state) == THREAD_LIVE && !atomic_load(&t->timer.account))
 			look_at(t, directory, session, sig);
@@ -327,8 +329,8 @@ uint64_t cpu_unseen_ns(bool refused, uint32_t *out_threads)
 	uint64_t sum = 0;
 
 	*out_threads = 0;
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
-		struct thread *t = threads_at(i);
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
 		uint64_t now;
 
 		if (atomic_load(&t->state) != THREAD_LIVE || atomic_load(&t->timer.account) ||
@@ -397,8 +399,8 @@ void cpu_release(void)
 		return;
 	/* no thread arms itself from here on, no handler books: what is due now is settled below */
 	atomic_store(&self.active, 0);
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
-		struct thread *t = threads_at(i);
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
 
 		atomic_store(&t->blocked, false);
 		atomic_store(&t->refused, false);

@@ -15,7 +15,9 @@
 #include "agent/collect/frames.h"
 #include "agent/collect/peek.h"
 #include "agent/collect/record.h"
+#include "agent/collect/records.h"
 #include "agent/collect/shot.h"
+#include "agent/collect/sweep.h"
 #include "agent/collect/threads.h"
 
 enum {
@@ -153,14 +155,14 @@ static void sort(uint64_t *a, size_t n)
 /* Live threads as tid << 32 | record, in order. NULL: out of memory. */
 static uint64_t *live_keys(size_t *out_n)
 {
-	uint32_t records = threads_records();
+	uint32_t records = records_count();
 	uint64_t *keys = mem_alloc((records + 1) * sizeof(*keys));
 	size_t n = 0;
 
 	if (!keys)
 		return NULL;
 	for (uint32_t i = 0; i < records; i++) {
-		const struct thread *t = threads_at(i);
+		const struct thread *t = records_at(i);
 
 		if (atomic_load(&t->state) == THREAD_LIVE)
 			keys[n++] = (uint64_t)atomic_load(&t->tid) << 32 | i;
@@ -186,7 +188,7 @@ static int list(struct dump *d)
 		if (d->n && d->threads[d->n - 1].tid == tid)
 			continue;
 		d->threads[d->n++] = (struct dump_thread){
-			.tid = tid, .tag = atomic_load(&threads_at(record)->tag), .record = record,
+			.tid = tid, .tag = atomic_load(&records_at(record)->tag), .record = record,
 		};
 	}
 	mem_free(keys);
@@ -202,7 +204,7 @@ static int list(struct dump *d)
 static int find_threads(struct dump *d)
 {
 	d->stage = STAGE_LIST;
-	return threads_sweep();
+	return sweep_threads();
 }
 
 /* ---- read ---- */
@@ -243,7 +245,7 @@ static void settle(struct dump *d, struct dump_thread *t, enum dump_how how, con
 /* One look. false: it runs. */
 static bool look(struct dump *d, struct dump_thread *t)
 {
-	const struct thread *record = threads_at(t->record);
+	const struct thread *record = records_at(t->record);
 	struct peeked peeked;
 
 	switch (peek_at(d->peeker, record, t->tid, &peeked)) {
@@ -314,7 +316,7 @@ static void arm(struct dump *d, struct pending *p)
 	if (p->deaf)
 		return;
 	d->shots -= p->shot.made;
-	shot_arm(&p->shot, threads_at(t->record), t->tid, d->sig);
+	shot_arm(&p->shot, records_at(t->record), t->tid, d->sig);
 	d->shots += p->shot.made;
 }
 

@@ -71,34 +71,36 @@ TAKE(take_u32, uint32_t)
 TAKE(take_u64, uint64_t)
 #undef TAKE
 
-static inline uint64_t take_uleb(struct cursor *c)
+/* The bits of a number in groups of seven; shift: how many there are; the last byte. */
+static inline uint64_t take_leb(struct cursor *c, unsigned *shift, uint8_t *last)
 {
 	uint64_t value = 0;
-	unsigned shift = 0;
-	uint8_t byte;
 
+	*shift = 0;
 	do {
-		byte = take_u8(c);
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80);
+		*last = take_u8(c);
+		if (*shift < 64)
+			value |= (uint64_t)(*last & 0x7f) << *shift;
+		*shift += 7;
+	} while (*last & 0x80);
 	return value;
+}
+
+static inline uint64_t take_uleb(struct cursor *c)
+{
+	unsigned shift;
+	uint8_t last;
+
+	return take_leb(c, &shift, &last);
 }
 
 static inline int64_t take_sleb(struct cursor *c)
 {
-	uint64_t value = 0;
-	unsigned shift = 0;
-	uint8_t byte;
+	unsigned shift;
+	uint8_t last;
+	uint64_t value = take_leb(c, &shift, &last);
 
-	do {
-		byte = take_u8(c);
-		if (shift < 64)
-			value |= (uint64_t)(byte & 0x7f) << shift;
-		shift += 7;
-	} while (byte & 0x80);
-	if (shift < 64 && byte & 0x40)
+	if (shift < 64 && last & 0x40)
 		value |= ~(uint64_t)0 << shift;
 	return (int64_t)value;
 }

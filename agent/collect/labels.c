@@ -9,6 +9,7 @@
 #include "agent/base/fmt.h"
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
+#include "agent/collect/records.h"
 #include "agent/collect/task.h"
 
 enum { SLOTS = 1024 };
@@ -92,8 +93,8 @@ void labels_refresh(void)
 
 	if (directory < 0)
 		return;
-	for (uint32_t i = 0, n = threads_records(); i < n; i++) {
-		struct thread *t = threads_at(i);
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
 		uint32_t tag = atomic_load(&t->tag);
 		int tid = atomic_load(&t->tid);
 

@@ -6,6 +6,7 @@
 #include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/record.h"
+#include "agent/collect/records.h"
 #include "agent/collect/signals.h"
 
 static bool make(struct shot *shot, int tid, int sig)
@@ -63,7 +64,7 @@ void shot_drop(struct shot *shot)
  * the guard is another thread's (hazard C8). */
 void shot_on_signal(uint32_t index, const void *ucontext)
 {
-	struct thread *t = threads_at(index);
+	struct thread *t = records_at(index);
 
 	if (!t)
 		return;

@@ -5,21 +5,10 @@
 
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
-#include "agent/base/budget.h"
 #include "agent/base/stats.h"
-#include "agent/base/sys.h"
 #include "agent/collect/frames.h"
+#include "agent/collect/slots.h"
 #include "agent/collect/unloads.h"
-
-enum {
-	SLOTS_MIN = 1 << 12,
-	BYTES_PER_SLOT = 512, /* of the budget: about one slot per stack when it is full */
-};
-
-struct slots {
-	size_t mask;
-	_Atomic(struct stack *) first[];
-};
 
 static struct {
 	_Atomic(struct slots *) slots; /* made by the first sample */
@@ -29,27 +18,6 @@ static struct {
 
 /* What a full table answers with: one frame, the mark. The same is the answer to who asks for that very stack. */
 static const struct stack other = { .depth = 1, .pcs = { FRAME_OTHER } };
-
-/* The hash slots, their number chosen by the budget; NULL when there is no memory. Untouched slots cost
- * nothing: what is used is charged through the stacks themselves. */
-static COLD struct slots *make_slots(void)
-{
-	size_t n = SLOTS_MIN;
-	struct slots *made, *none = NULL;
-
-	while (n * BYTES_PER_SLOT < budget_limit())
-		n *= 2;
-	made = sys_map(sizeof(*made) + n * sizeof(made->first[0]));
-	if (!made)
-		return NULL;
-	made->mask = n - 1;
-	/* release: the mask is seen before the address */
-	if (atomic_compare_exchange_strong_explicit(&self.slots, &none, made, memory_order_acq_rel,
-						    memory_order_acquire))
-		return made;
-	sys_unmap(made, sizeof(*made) + n * sizeof(made->first[0]));
-	return none;
-}
 
 /* Multiply-and-fold over the PCs; any mixing function would do. */
 static uint64_t hash_of(const uintptr_t *pcs, uint32_t depth, uint32_t generation)
@@ -77,21 +45,19 @@ static struct stack *find(struct stack *from, const struct stack *to, uint64_t h
 const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t generation)
 {
 	uint64_t hash;
-	struct slots *slots = atomic_load_explicit(&self.slots, memory_order_acquire);
-	_Atomic(struct stack *) *slot;
-	struct stack *first, *found, *fresh = NULL;
+	_Atomic(void *) *slot;
+	struct stack *found, *fresh = NULL;
+	void *first;
 
 	if (depth == 1 && pcs[0] == FRAME_OTHER)
 		return &other;
 	if (depth > FRAMES_MAX + 1)
 		depth = FRAMES_MAX + 1;
 	generation = unloads_since(pcs, depth, generation);
-	if (!slots)
-		slots = make_slots();
-	if (!slots)
-		goto full;
 	hash = hash_of(pcs, depth, generation);
-	slot = &slots->first[hash & slots->mask];
+	slot = slots_at(&self.slots, hash);
+	if (!slot)
+		goto full;
 	first = atomic_load_explicit(slot, memory_order_acquire);
 	found = find(first, NULL, hash, pcs, depth, generation);
 	if (found)
@@ -104,7 +70,7 @@ const struct stack *stacks_intern(const uintptr_t *pcs, uint32_t depth, uint32_t
 	fresh->generation = generation;
 	memcpy(fresh->pcs, pcs, depth * sizeof(*pcs));
 	for (;;) {
-		struct stack *seen = first;
+		const struct stack *seen = first;
 
 		atomic_store_explicit(&fresh->next, first, memory_order_relaxed);
 		/* release: the stack's content is seen before its address (acquire loads) */

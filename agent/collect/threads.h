@@ -2,7 +2,8 @@
 /*
  * The threads of the process: a record for each, made by the thread itself when it starts through
  * pthread_create (or first runs one of our hooks), or by the agent for threads that it finds in
- * /proc/self/task. Records are recycled by the agent only when their tid is gone (hazard C4).
+ * /proc/self/task (collect/sweep.h). collect/records.h has the records of all; a record is used again only when
+ * its tid is gone (hazard C4). collect/census.h knows how many threads are left.
  */
 #ifndef COLLECT_THREADS_H
 #define COLLECT_THREADS_H
@@ -71,23 +72,10 @@ static inline struct thread *threads_self(void)
  * first. Context: init, hook. */
 void threads_give_altstacks(void);
 
-/* pthread_create's and thrd_create's work: `routine`/`arg` are replaced by ours. stack_size: of the new
- * thread's stack, 0 when not known. by: the stack of the creator. Returns the block to
- * pass on, NULL when out of memory (then the caller creates the thread untouched, counted).
- * threads_abandon gives the block back when the real call failed. Context: hook. */
-struct thread_launch;
-struct thread_launch *threads_launch(void *(*routine)(void *), void *arg, size_t stack_size,
-				     const struct stack *by);
-void *threads_run(void *launch); /* the routine to pass on */
-void threads_abandon(struct thread_launch *launch);
-
-/* Record i of [0, threads_records()), whatever its state; NULL only for i out of range. Context: any. */
-struct thread *threads_at(uint32_t i);
-uint32_t threads_records(void);
-
-/* Makes records for threads that never ran a hook, ends those of threads that are gone. 0, or -errno
- * when /proc cannot be read. Context: agent. */
-int threads_sweep(void);
+/* For collect/launch.c, in a thread that begins: a record for it, NULL when there is none; and, when what is
+ * known of it has been noted there, its beginning. Context: hook. */
+struct thread *threads_own_record(void);
+void threads_begin(struct thread *t);
 
 /* begin: called in a new thread once it has its record; end: in an ending one before it loses it; last:
  * in the last application thread of a process in which only our threads are left. Context: init. */
@@ -96,22 +84,6 @@ void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *)
 
 /* The highest address of the main thread's stack that is surely part of it. Context: init. */
 void threads_main_stack(uintptr_t top);
-
-/* The calling thread is the agent's own: not counted, not profiled; it ends. Context: agent. */
-void threads_is_agent(void);
-void threads_agent_ends(void);
-
-/* True while all threads that we count have ended but others of the program may live; then
- * threads_only_agents() tells when they are gone too. Context: agent. */
-bool threads_watch(void);
-bool threads_only_agents(void);
-/* Nothing says whether there are: /proc cannot be read and some were not counted. Then our thread must end too, so
- * that the kernel and libc find out. Context: agent. */
-bool threads_cannot_tell(void);
-
-/* Live application threads, and created ever. Context: any. */
-uint64_t threads_live(void);
-uint64_t threads_created(void);
 
 /* Context: init; child. */
 int threads_start(void);

@@ -18,6 +18,7 @@
 #include "agent/collect/locks.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/record.h"
+#include "agent/collect/records.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/threads.h"
 
@@ -385,8 +386,8 @@ void tracebuf_heap(uint64_t now_ns, uint64_t bytes)
 
 static bool any_busy(void)
 {
-	for (uint32_t i = 0, n = threads_records(); i < n; i++)
-		if (atomic_load(&threads_at(i)->trace.busy))
+	for (uint32_t i = 0, n = records_count(); i < n; i++)
+		if (atomic_load(&records_at(i)->trace.busy))
 			return true;
 	return false;
 }
@@ -423,8 +424,8 @@ void tracebuf_free(void)
 
 void tracebuf_child(void)
 {
-	for (uint32_t i = 0, n = threads_records(); i < n; i++)
-		memset(&threads_at(i)->trace, 0, sizeof(threads_at(i)->trace));
+	for (uint32_t i = 0, n = records_count(); i < n; i++)
+		memset(&records_at(i)->trace, 0, sizeof(records_at(i)->trace));
 	for (size_t i = 0; i < WAKER_SETS && self.last; i++)
 		spin_reset(&wakers[i].lock);
 	memset(&self.agent, 0, sizeof(self.agent));

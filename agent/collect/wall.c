@@ -18,7 +18,9 @@
 #include "agent/collect/labels.h"
 #include "agent/collect/peek.h"
 #include "agent/collect/record.h"
+#include "agent/collect/records.h"
 #include "agent/collect/shot.h"
+#include "agent/collect/sweep.h"
 #include "agent/collect/tally.h"
 
 enum {
@@ -225,7 +227,7 @@ static void look_at(struct wall *w, struct watched *e, struct thread *t, int tid
 
 static void look_at_record(struct wall *w, uint32_t i)
 {
-	struct thread *t = threads_at(i);
+	struct thread *t = records_at(i);
 	struct watched *e = &w->threads[i];
 	uint32_t tag = atomic_load(&t->tag);
 
@@ -241,7 +243,7 @@ static void look_at_record(struct wall *w, uint32_t i)
 
 static void sweep(struct wall *w, uint64_t now)
 {
-	threads_sweep();
+	sweep_threads();
 	for (uint32_t i = 0; i < w->room; i++)
 		w->threads[i].deaf = false; /* looked at again when it is found running */
 	w->sweep_ns = now + SWEEP_NS;
@@ -283,7 +285,7 @@ static void look_some(struct wall *w, uint64_t budget_ns)
 	uint64_t cpu = sys_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	uint64_t end = sys_clock_ns(CLOCK_MONOTONIC) + budget_ns;
 
-	for (; w->next < threads_records(); w->next++) {
+	for (; w->next < records_count(); w->next++) {
 		if (sys_clock_ns(CLOCK_MONOTONIC) >= end)
 			break;
 		if (!make_room(w, w->next + 1)) {
@@ -312,7 +314,7 @@ int wall_step(struct wall *w, uint64_t budget_ns, uint64_t *out_wake_ns)
 	look_some(w, budget_ns);
 	if (w->failed)
 		return -ENOMEM;
-	if (w->next < threads_records())
+	if (w->next < records_count())
 		return 1;
 	end_look(w);
 	*out_wake_ns = w->covered_ns < w->end_ns ? w->look_ns : w->end_ns;

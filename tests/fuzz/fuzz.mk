@@ -14,7 +14,7 @@ FUZZ_CFLAGS := $(OWN_CPPFLAGS) -std=gnu17 -O1 -g -fno-omit-frame-pointer -fno-st
 	-ftls-model=initial-exec -fno-sanitize-recover=all
 
 .PHONY: fuzz check-fuzz
-CHECKS += check-fuzz
+CHECKS_BESIDE += check-fuzz
 
 fuzz: $(FUZZ_NAMES:%=$(BUILD)/fuzz/%) ## fuzz each target for FUZZ_SECONDS (60); FUZZ=name for one
 	$(Q)for name in $(FUZZ); do \

@@ -4,7 +4,7 @@
 HTTP_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c agent/http/*.c))
 
 .PHONY: check-http
-CHECKS += check-http
+CHECKS_BESIDE += check-http
 
 check-http: $(BUILD)/tests/http/serve ## the listener against hostile clients
 	$(Q)python3 tests/http/test_server.py $(BUILD)/tests/http/serve
@@ -17,7 +17,7 @@ $(BUILD)/tests/http/serve: $(BUILD)/obj/tests/http/serve.o $(HTTP_OBJ)
 -include $(BUILD)/obj/tests/http/serve.d
 
 # Lines and branches that the unit tests reach, file by file.
-HTTP_UNIT := main test_request test_address test_access test_http_parts
+HTTP_UNIT := main test_request test_query test_address test_access test_http_parts
 COVERAGE_SRC := $(wildcard agent/base/*.c agent/http/*.c) $(HTTP_UNIT:%=tests/unit/%.c)
 .PHONY: coverage-http
 coverage-http: ## lines and branches of agent/http that its unit tests reach

@@ -28,12 +28,13 @@ SKIPPED = 77
 
 _started = []  # processes to be stopped at the end, newest last
 _directories = []
+_claims = []  # of ports, as long as the test lives
 
 
 # ---------------------------------------------------------------- marks and outcomes
 
 def parallel(function):
-    """May run beside others: what it judges depends on no load. One for each core at a time."""
+    """May run beside others: what it judges depends on no load. Two for each core at a time."""
     return function
 
 
@@ -349,11 +350,15 @@ def plain_and_under(argv, seconds=60, stdin=None, env=None, **settings):
 
 def free_port(first=None):
     """A TCP port of 127.0.0.1 that was free a moment ago, below the kernel's own range for ':0', so
-    that a stranger's ephemeral socket does not take it in between."""
+    that a stranger's ephemeral socket does not take it in between; nor does a test beside this one."""
     for port in range(first or 20000 + os.getpid() % 9000, 32000):
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, contextlib.suppress(OSError):
+            claim.bind(f"\0pprof-test-port-{port}")
             probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
             return port
+        claim.close()
     raise AssertionError("no free port")
 
 

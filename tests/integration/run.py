@@ -7,8 +7,8 @@ time limit, and prints one TAP-like line for each, the output of those that fail
 that were skipped, and the line "SUITE: N passed, N failed, N skipped". Exit status 1 when one failed
 or none ran.
 
-Marks come from lib.py: @parallel (one for each of --jobs runs at a time), @waits (needs hardly any CPU:
-twice as many run beside those), @long (only with --long), @limit(seconds) (default 120). Tests without
+Marks come from lib.py: @parallel (--jobs of them run at a time, two for each core: they wait half the time),
+@waits (needs hardly any CPU: as many again run beside those), @long (only with --long), @limit(seconds) (default 120). Tests without
 the first two run one by one, behind the others. A test skips itself with lib.skip("why").
 
 Each test has a TMPDIR of its own, which goes with it.
@@ -21,6 +21,7 @@ import ctypes
 import importlib.util
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -36,6 +37,7 @@ PR_SET_CHILD_SUBREAPER = 36
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 LIMIT = 120
+CPU = "cpu seconds: "
 
 
 class Test:
@@ -123,9 +125,24 @@ def kill_children(spare=()):
     return killed
 
 
+def usual_signals():
+    """A shell's job in the background, or nohup, ignores some; what we start would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def cpu_seconds():
+    """Of this process and of those below it that are gone."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(s.ru_utime + s.ru_stime for s in spent)
+
+
 def run_here(path, name):
-    """The child's side: imports the file, calls the function, says by its exit status how it went."""
+    """The child's side: imports the file, calls the function, says by its exit status how it went, and in its last
+    line what it cost."""
     adopt_orphans()
+    usual_signals()
     sys.path[:0] = [str(HERE), str(pathlib.Path(path).resolve().parent)]
     spec = importlib.util.spec_from_file_location(pathlib.Path(path).stem, path)
     module = importlib.util.module_from_spec(spec)
@@ -149,6 +166,7 @@ def run_here(path, name):
             traceback.print_exc()
             status = 1
         kill_children()
+    print(f"{CPU}{cpu_seconds():.1f}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -205,9 +223,11 @@ class Report:
         self.lost = []
 
     def add(self, test, status, text, seconds):
+        text, _, cpu = text.rpartition(CPU) if CPU in text else (text, "", "? ")
+        took = f"{seconds:.1f} s, {cpu.strip()} s of CPU"
         if status == 0:
             self.passed += 1
-            print(f"ok - {test.title} ({seconds:.1f} s)", flush=True)
+            print(f"ok - {test.title} ({took})", flush=True)
             notes = [line for line in text.splitlines() if line.startswith("# ")]
         elif status == SKIPPED:
             why = text.strip().splitlines()[-1] if text.strip() else "no reason given"
@@ -218,7 +238,7 @@ class Report:
             self.failed += 1
             self.lost.append(test.title)
             how = f"took more than {test.limit:.0f} s" if status == "time" else f"exit status {status}"
-            print(f"not ok - {test.title} ({how}, {seconds:.1f} s)", flush=True)
+            print(f"not ok - {test.title} ({how}, {took})", flush=True)
             notes = ["  " + line for line in text.splitlines()]
         for line in notes:
             print(line, flush=True)
@@ -238,7 +258,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", default="tests")
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--jobs", type=int, default=min(4, os.cpu_count()))
+    parser.add_argument("--jobs", type=int, default=2 * min(4, os.cpu_count()))
     parser.add_argument("--list", action="store_true")
     parser.add_argument("-k", action="append", default=[], metavar="WORD")
     parser.add_argument("places", nargs="+")
@@ -252,7 +272,7 @@ def main():
     adopt_orphans()
     report = Report(args.name)
     jobs = max(1, args.jobs)
-    with concurrent.futures.ThreadPoolExecutor(jobs) as cores, concurrent.futures.ThreadPoolExecutor(2 * jobs) as others:
+    with concurrent.futures.ThreadPoolExecutor(jobs) as cores, concurrent.futures.ThreadPoolExecutor(jobs) as others:
         beside = {(others if t.waits else cores).submit(run_apart, t): t for t in tests if t.waits or t.parallel}
         for done in concurrent.futures.as_completed(beside):
             report.add(beside[done], *done.result())

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import lib
-from lib import App, equal, limit, long, needs, note, program, scratch, until
+from lib import App, equal, limit, long, needs, note, parallel, program, scratch, until
 from stacks import View
 
 DETAILED = {"memprofilerate": 1, "mutexprofilefraction": 1, "blockprofilerate": 1}
@@ -55,6 +55,7 @@ def has_names(app, what):
     return view
 
 
+@parallel
 @limit(90)
 def test_seccomp_that_returns_errors():
     """Hazard G3: a filter over all threads, the agent's too, that refuses what the program does not need."""
@@ -66,6 +67,7 @@ def test_seccomp_that_returns_errors():
         ends(app, "errno")
 
 
+@parallel
 @limit(90)
 def test_seccomp_that_kills():
     """Hazard G3: in threads of the program the agent calls nothing that docs/limits.md does not list."""
@@ -76,6 +78,7 @@ def test_seccomp_that_kills():
         ends(app, "kill")
 
 
+@parallel
 @limit(90)
 def test_chroot_keeps_names():
     """Hazard G4: the agent's thread has its own root: files are found after the program changed its own."""
@@ -86,6 +89,7 @@ def test_chroot_keeps_names():
         ends(app, "chroot")
 
 
+@parallel
 @limit(90)
 def test_without_proc():
     """No /proc at all: answers say less, none is an error of the program."""
@@ -107,6 +111,7 @@ def test_without_proc():
         ends(app, "without /proc")
 
 
+@parallel
 @limit(90)
 def test_dropped_rights():
     """Hazard G5: the agent's thread gives up root with the others, and profiles still have names."""
@@ -119,6 +124,7 @@ def test_dropped_rights():
         ends(app, "drop")
 
 
+@parallel
 @limit(90)
 def test_setting_ids_under_a_profile():
     """Hazard E11: setuid needs an answer of every thread, the agent's too, while it serves."""
@@ -128,6 +134,7 @@ def test_setting_ids_under_a_profile():
         ends(app, "setuid")
 
 
+@parallel
 @limit(90)
 def test_exec_under_a_profile():
     """Hazard D10: no sample and no handler outlives an exec. 100 times, each in the middle of a profile."""
@@ -155,6 +162,7 @@ def test_exec_under_a_profile():
         ends(app, "exec")
 
 
+@parallel
 @limit(90)
 def test_few_timers():
     """Hazard E8: the kernel gives next to no timers to 41 threads: what is missing is said, nothing breaks."""
@@ -188,6 +196,7 @@ def test_forks_of_a_large_process_go_on():
         ends(app, "fork")
 
 
+@parallel
 @limit(60)
 def test_realtime_program_keeps_its_priority_to_itself():
     """Hazard J14: the agent's thread of a SCHED_FIFO program is an ordinary one."""

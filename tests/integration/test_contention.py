@@ -17,7 +17,7 @@ import subprocess
 import time
 
 import lib
-from lib import App, equal, limit, long, note, program
+from lib import App, equal, limit, long, note, parallel, program, waits
 from stacks import View
 
 # name in tests/programs/waits.c -> (what block shows, what mutex shows; None: nobody is to blame)
@@ -181,6 +181,7 @@ def test_sampling_is_unbiased_at_the_default_rates():
     unbiased(60, 10000, 10, 100, blockprofilerate=None, mutexprofilefraction=None)
 
 
+@parallel
 def test_off_is_an_empty_valid_profile():
     with App(program("waits"), "pthread_mutex_lock", 4, 1000, 5, stdin=subprocess.PIPE, blockprofilerate=0,
              mutexprofilefraction=0) as app:
@@ -192,6 +193,7 @@ def test_off_is_an_empty_valid_profile():
             equal(app.get(name, debug=1).status, 200, name)
 
 
+@parallel
 def test_one_without_the_other():
     with App(program("waits"), "pthread_mutex_lock", 4, 1000, 5, stdin=subprocess.PIPE, blockprofilerate=0,
              mutexprofilefraction=1) as app:
@@ -216,6 +218,7 @@ def same_with_and_without(name, stdin=b"\n", **settings):
     return plain[1].decode()
 
 
+@parallel
 @limit(90)
 def test_semantics_of_every_kind_of_lock():
     lines = same_with_and_without("lock_kinds").splitlines()
@@ -223,16 +226,19 @@ def test_semantics_of_every_kind_of_lock():
         raise AssertionError(f"only {len(lines)} lines")
 
 
+@parallel
 @limit(90)
 def test_cancellation_and_destructors():
     text = same_with_and_without("cancel_waits")
     equal(text.count("destroyed 1"), 19, text)
 
 
+@parallel
 def test_old_condition_variables_keep_their_canary():
     equal(same_with_and_without("old_cond"), "intact\n")
 
 
+@parallel
 @limit(90)
 def test_waits_that_never_came_back():
     with App(program("cancel_waits"), stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1) as app:
@@ -252,6 +258,7 @@ def rows(view, kind="delay"):
     return [(s.values[kind], [f.name for f in s.frames]) for s in view.samples]
 
 
+@waits
 def test_window_and_text_forms():
     with App(program("idle"), stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1) as app:
         for name in ("block", "mutex", "threadcreate"):
@@ -264,6 +271,7 @@ def test_window_and_text_forms():
               ["--- mutex:", "cycles/second=1000000000", "sampling period=1"])
 
 
+@parallel
 def test_go_tool_reads_both_forms_alike():
     with App(program("waits"), "pthread_mutex_lock", 4, 20000, 3, stdin=subprocess.PIPE, blockprofilerate=1,
              mutexprofilefraction=1) as app:
@@ -325,6 +333,7 @@ def storm(seconds):
         return app.get("agent").text
 
 
+@parallel
 @limit(90)
 def test_storm_of_locks_forks_and_vanishing_mutexes():
     text = storm(6)

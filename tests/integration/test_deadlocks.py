@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import lib
-from lib import App, equal, program
+from lib import App, equal, parallel, program
 from test_threads import Shown, all_tids, asleep, dump, started, timed
 
 
@@ -13,6 +13,7 @@ def words(answer):
     return [line for line in answer.text.splitlines() if line.startswith(("# ", "#\tthread"))]
 
 
+@parallel
 def test_no_leaks():
     """Waits that end some day: for a time limit, a condition, another thread's work."""
     app, tids = started("cond", "sem", "join", "barrier", "poll", "rwlock")
@@ -22,6 +23,7 @@ def test_no_leaks():
         equal(app.get("goroutineleak", debug=1).text, "goroutineleak profile: total 0\n", "debug=1")
 
 
+@parallel
 def test_leaks():
     app, tids = started("abba", "chain", "self", "orphan", "poll", "timed")
     with app:
@@ -58,6 +60,7 @@ def test_leaks():
         equal(sum(map(int, re.findall(r"^ +(\d+): (?:\d+ ?)+$", raw.split("Locations")[0], re.M))), len(leaked), "legacy parser")
 
 
+@parallel
 def test_held_locks_are_named():
     app, tids = started("robust", "pi", "rwlock")
     with app:

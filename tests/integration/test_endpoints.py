@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Paths, statuses and headers of everything below /debug/pprof/, as net/http/pprof gives them."""
 import socket
+import subprocess
 import time
 
 import lib
-from lib import App, equal, limit, parallel, program
+from lib import App, equal, limit, parallel, program, waits
 
 PROTO = "application/octet-stream"
 TEXT = "text/plain; charset=utf-8"
@@ -39,7 +40,9 @@ def test_index():
 @parallel
 def test_profile_headers():
     with started() as app:
+        begin = time.monotonic_ns()
         answer = app.get("profile", seconds=1)
+        took = time.monotonic_ns() - begin
         equal((answer.status, answer.header("Content-Type"), answer.header("Content-Disposition"), answer.header("X-Content-Type-Options"),
                answer.header("Content-Encoding")), (200, PROTO, 'attachment; filename="profile"', "nosniff", None), "profile")
         equal(answer.body[:2], b"\x1f\x8b", "first bytes")
@@ -47,7 +50,7 @@ def test_profile_headers():
         profile = lib.decoded(answer.body)
         equal(profile.sample_types, [("samples", "count"), ("cpu", "nanoseconds")], "sample types")
         equal((profile.period_type, profile.period), (("cpu", "nanoseconds"), 10000000), "period")
-        assert abs(profile.duration_nanos - 1e9) < 2e8, profile.duration_nanos
+        assert 1e9 <= profile.duration_nanos <= took, (profile.duration_nanos, took)
         assert abs(profile.time_nanos - time.time_ns()) < 60e9, profile.time_nanos
         equal(profile.mappings[0].filename, program("spin"), "first mapping")
 
@@ -121,11 +124,12 @@ def test_methods():
         assert "POST" in answer.header("Allow"), answer.header("Allow")
 
 
+@waits
 @limit(150)
 def test_odd_seconds_mean_30():
     """0, -1, x and 1.5 are no durations: 30 s, all four at once."""
     import threading
-    with started() as app:
+    with App(program("idle"), stdin=subprocess.PIPE) as app:
         took = {}
 
         def fetch(word):
@@ -140,7 +144,7 @@ def test_odd_seconds_mean_30():
             t.join(90)
         equal(sorted(took), ["-1", "0", "1.5", "x"], "answers")
         for word, (wall, duration) in took.items():
-            assert 29.9 < duration < 30.5 and wall < 33, f"seconds={word}: {wall} s, duration {duration} s"
+            assert 30 <= duration <= wall < 40, f"seconds={word}: {wall} s, duration {duration} s"
 
 
 @parallel

@@ -12,7 +12,7 @@ import subprocess
 import threading
 
 import pprof_decode
-from lib import App, BUILD, environment, equal, limit, long, note, program, scratch, until
+from lib import App, BUILD, environment, equal, limit, long, note, parallel, program, scratch, until
 
 CALL, MEMORY = 0, 1
 KINDS = {CALL: "kernel call", MEMORY: "allocation"}
@@ -103,6 +103,7 @@ def start_and_end(argv, step, dense=0, **settings):
     return total
 
 
+@parallel
 @limit(120)
 def test_failures_of_start_and_end():
     """Every call of the start and the end of a process; the listener, PPROF_OUTPUT, PPROF_SD_DIR."""
@@ -210,6 +211,7 @@ def all_endpoints(paths, step):
     assert total > 200, f"only {total} failures: is the door in the way?"
 
 
+@parallel
 @limit(120)
 def test_failures_of_endpoints():
     all_endpoints(("heap", "goroutine?debug=2", "block", "agent"), 37)
@@ -250,6 +252,7 @@ def all_turns(step):
     assert total > 20, f"only {total} failures: is the door in the way?"
 
 
+@parallel
 @limit(120)
 def test_failures_of_threads_and_fork():
     all_turns(3)

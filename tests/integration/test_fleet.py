@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 
 import pprof_decode
-from lib import App, TOP, background, equal, free_port, go_environment, limit, needs, parallel, program, scratch, until
+from lib import App, TOP, background, equal, free_port, go_environment, limit, needs, parallel, program, scratch, until, waits
 
 
 # ---------------------------------------------------------------- the files
@@ -105,6 +105,7 @@ def api(port, path):
         return json.load(answer)["data"]
 
 
+@waits
 @limit(120)
 def test_prometheus_scrapes():
     """Debian's own, with the configuration of docs/deploy.md: finds two processes, reads their counters, loses one."""

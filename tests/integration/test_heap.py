@@ -11,7 +11,7 @@ import subprocess
 import threading
 
 import lib
-from lib import App, equal, limit, long, note, parallel, program
+from lib import App, equal, limit, long, note, parallel, program, waits
 from stacks import View
 
 ALLOC_N, ALLOC_B, LIVE_N, LIVE_B = "alloc_objects", "alloc_space", "inuse_objects", "inuse_space"
@@ -81,6 +81,7 @@ def test_every_number_is_exact_at_rate_1():
 SIZES = {"site_tiny": 24, "site_small": 112, "site_odd": 1000, "site_near": 4096, "site_big": 70000, "site_huge": 16 << 20}
 
 
+@parallel
 @limit(180)
 def test_estimates_at_a_rate_are_within_their_law():
     rate, worst = 16384, 0.0
@@ -152,6 +153,7 @@ def test_forked_child_frees_what_it_inherited():
 
 # ---------------------------------------------------------------- other views
 
+@waits
 @limit(90)
 def test_leak_is_found_among_churn():
     with App(program("heap_shapes"), "leak", 1 << 20, stdin=subprocess.PIPE, seed=3) as app:
@@ -319,11 +321,13 @@ def storm(threads, seconds, rate, *extra, **settings):
             equal(int(re.search(rf"^{counter}\s+(\d+)", agent, re.M)[1]), 0, counter)
 
 
+@parallel
 @limit(120)
 def test_storm_leaves_nothing_behind():
     storm(16, 4, 1, max_mem=128 << 20)
 
 
+@parallel
 @limit(120)
 def test_storm_with_forks():
     storm(8, 4, 64, "fork", max_mem=64 << 20)
@@ -398,6 +402,7 @@ select b, count(*), sum(a) from t group by b order by b limit 20;
 """
 
 
+@parallel
 @limit(180)
 def test_real_programs_do_not_notice_rate_1():
     python, sqlite, perl = lib.needs("python3", "sqlite3", "perl")

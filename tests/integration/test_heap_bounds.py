@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import lib
-from lib import App, equal, limit, long, note, program
+from lib import App, equal, limit, long, note, parallel, program
 from stacks import View
 from test_heap import LIVE_B, LIVE_N
 
@@ -34,6 +34,7 @@ def bounded(blocks, mib, seconds):
         assert used <= mib << 20, used
 
 
+@parallel
 @limit(120)
 def test_memory_stays_within_its_bound_and_sums_right():
     bounded(400000, 4, 60)

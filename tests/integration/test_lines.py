@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import lib
-from lib import App, equal
+from lib import App, equal, parallel
 
 SOURCES = lib.TOP / "tests/lines"
 SYMBOLIZER = lib.BUILD / "pprofagent-symbolize"
@@ -266,6 +266,7 @@ def shown(language, path, directory):
         go_shows(data, language, directory)
 
 
+@parallel
 @lib.limit(240)
 def test_go_tool_lists_cpp():
     lib.needs("go", "g++")
@@ -282,6 +283,7 @@ def test_go_tool_lists_the_others():
         shown(language, build(directory, language, compiler, level), directory)
 
 
+@parallel
 @lib.limit(240)
 def test_debug_files_are_found():
     """By .gnu_debuglink beside the file and in .debug, and by build ID; a file of another build is not
@@ -332,6 +334,7 @@ def symbols_say(app, profile):
     equal({int(address, 16): name for address, name in said.items()}, want, "names by POST")
 
 
+@parallel
 @lib.limit(240)
 def test_minidebuginfo():
     """Stripped binaries of Fedora carry their symbol table, compressed, in .gnu_debugdata."""
@@ -357,6 +360,7 @@ def test_minidebuginfo():
         assert max(names, key=names.get).startswith(path.name + "@0x"), names
 
 
+@parallel
 @lib.limit(240)
 def test_symbol_endpoint_says_what_profiles_say():
     lib.needs("g++")
@@ -365,6 +369,7 @@ def test_symbol_endpoint_says_what_profiles_say():
         symbols_say(app, settled(app)[1])
 
 
+@parallel
 @lib.limit(240)
 def test_debug_information_without_symbols():
     """A file that lost its symbol table and kept its debug information: names come from that."""
@@ -380,6 +385,7 @@ def test_debug_information_without_symbols():
         symbols_say(app, profile)
 
 
+@parallel
 @lib.limit(240)
 def test_replaced_binary():
     """Another build is put in the running program's place: names and lines stay those of the running one, or

@@ -48,10 +48,12 @@ def same_in_a_storm(*argv, must=b"", env=None):
     return taken
 
 
+@parallel
 def test_stack_overflow_is_the_programs_own():
     same_in_a_storm(program("odd_lives"), "overflow", must=b"stack overflow 4: signal 11")
 
 
+@parallel
 def test_keys_all_taken():
     same_in_a_storm(program("odd_lives"), "keys", must=b"1600 threads, 0 broken")
 
@@ -70,21 +72,25 @@ def test_keys_all_taken_before_the_agent_starts():
         assert app.profile("heap").samples, "no allocations of the constructor"
 
 
+@parallel
 def test_alternate_stacks():
     """A thread without an alternate signal stack has one of ours: the program never sees it."""
     same_in_a_storm(program("odd_lives"), "altstack", must=b" handled, 0 broken")
 
 
+@parallel
 def test_bounds_are_asked_while_all_is_recorded():
     same_in_a_storm(program("odd_lives"), "bounds", must=b"15000 answers, 0 broken")
 
 
+@parallel
 @limit(240)
 def test_children_of_every_kind():
     taken = same_in_a_storm(program("odd_lives"), "spawn", must=b"children: 0 wrong")
     note(f"{taken} profiles")
 
 
+@parallel
 def test_last_words_of_threads():
     same_in_a_storm(program("last_words"), must=b"locals 2400, rounds 14400, broken 0")
 
@@ -173,6 +179,7 @@ def test_locked_memory():
 CRASH = "import faulthandler, ctypes; faulthandler.enable(); print('ready', flush=True)\ni = 0\nwhile i < 3000000: i += 1\nctypes.string_at(0)"
 
 
+@parallel
 def test_crash_reports_are_the_programs_own():
     """A fault under a profile at 1000 Hz: the same report, the same signal."""
     python = needs("python3")
@@ -245,6 +252,7 @@ int main()
 """
 
 
+@parallel
 @limit(240)
 def test_sanitizers_runtimes():
     """Programs built with a sanitizer, whose runtime wraps what we wrap: no report, the same end. The

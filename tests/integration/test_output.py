@@ -50,6 +50,7 @@ def share(profile, function, sample_type="cpu"):
     return profile.cumulative(sample_type).get(function, 0) / total if total else 0
 
 
+@parallel
 @limit(120)
 def test_a_program_that_ends_by_itself():
     """All five profiles, from start to end, with the program's own status and output; the go tool opens them."""
@@ -71,6 +72,7 @@ def test_a_program_that_ends_by_itself():
         go_pprof("-top", str(path))
 
 
+@parallel
 @limit(180)
 def test_every_way_to_end():
     """The file set is there whichever way it ends, and the end is the program's own."""
@@ -82,6 +84,7 @@ def test_every_way_to_end():
         equal(len(sets(out)), written, f"sets written by exit by {way}")
 
 
+@parallel
 @limit(180)
 def test_ends_at_the_worst_moment():
     """A signal handler that exits in the middle of malloc, locks held for ever, two threads at once: it ends, in
@@ -105,6 +108,7 @@ def test_ends_at_the_worst_moment_many_times():
         one_set(out, "ends")
 
 
+@parallel
 @limit(120)
 def test_deaths_by_signals():
     """The default death comes after the profiles, and by the same signal."""
@@ -115,6 +119,7 @@ def test_deaths_by_signals():
         assert share(one_set(out, "ends")["cpu"], "burn_here") > 0.8
 
 
+@parallel
 @limit(60)
 def test_what_the_program_sees_of_its_signals():
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1):
@@ -144,6 +149,7 @@ def ready(directory, *argv, **settings):
     return process
 
 
+@parallel
 @limit(120)
 def test_dump_signal():
     """Numbered sets while it runs, with and without the agent's thread; a program's own handler stays its own."""
@@ -185,6 +191,7 @@ def test_written_while_it_runs():
     process.kill()
 
 
+@parallel
 @limit(120)
 def test_exec_and_fork():
     """Both programs of an exec have their set; so has a forked child; an exec that fails harms nothing."""
@@ -200,6 +207,7 @@ def test_exec_and_fork():
     assert 0.15 < totals[0] < 0.3 and 0.35 < totals[1] < 0.6, totals
 
 
+@parallel
 @limit(120)
 def test_a_whole_build():
     """make, its shells and what they run: who worked has a set; who only passed by has none, unless a sample hit it.

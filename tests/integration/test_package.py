@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tarfile
 
-from lib import App, BUILD, TOP, environment, equal, limit, long, needs, program, scratch
+from lib import App, BUILD, TOP, environment, equal, limit, long, needs, parallel, program, scratch
 
 LIB = "libpprofagent.so"
 
@@ -44,6 +44,7 @@ def works(library, launcher):
             assert str(library) in mapped, f"the launcher took another library than {library}"
 
 
+@parallel
 @limit(120)
 def test_install_and_uninstall():
     root = scratch()
@@ -60,6 +61,7 @@ def test_install_and_uninstall():
     equal(files(root), [], "files after uninstall")
 
 
+@parallel
 @limit(60)
 def test_man_pages():
     """Both pages have every setting and nothing that mandoc or man complains of."""
@@ -83,6 +85,7 @@ def test_man_pages():
             equal((done.returncode, done.stderr), (0, ""), f"man {page.name}")
 
 
+@parallel
 @limit(120)
 def test_debian_package():
     """Built, its fields read, installed by the real dpkg into a root of its own, run from there, removed."""
@@ -127,6 +130,7 @@ def extracted_archive():
     return top
 
 
+@parallel
 @limit(60)
 def test_archive_holds_all_that_make_needs():
     """Every rule of make finds its files in the archive; make itself is only asked what it would do."""

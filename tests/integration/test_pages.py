@@ -121,6 +121,7 @@ def widths(browser):
     return out
 
 
+@parallel
 @limit(300)
 def test_heap_page():
     with holder() as app, contextlib.closing(Tab()) as tab:
@@ -239,6 +240,7 @@ class Tab:
         self.browser.process.terminate()
 
 
+@parallel
 @limit(300)
 def test_cpu_page_and_empty_pages():
     with holder() as app, contextlib.closing(Tab()) as tab:
@@ -281,6 +283,7 @@ def test_cpu_page_and_empty_pages():
         assert browser.js("$('error').textContent").startswith("400: "), browser.js("$('error').textContent")
 
 
+@parallel
 @limit(120)
 def test_page_behind_a_token():
     with App(program("idle"), stdin=subprocess.PIPE, token="s3cret") as app, contextlib.closing(Tab()) as tab:
@@ -291,6 +294,7 @@ def test_page_behind_a_token():
         tab.expect_no_complaints()
 
 
+@parallel
 @limit(120)
 def test_pages_of_a_worker():
     """Through the process that holds the port: same page, same policy, and no complaint of the browser."""
@@ -304,6 +308,7 @@ def test_pages_of_a_worker():
         tab.expect_no_complaints()
 
 
+@parallel
 @limit(180)
 def test_light_dark_and_narrow():
     def luminance():
@@ -380,6 +385,7 @@ class Attacker(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@parallel
 @limit(180)
 def test_other_origins_read_nothing():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Attacker)

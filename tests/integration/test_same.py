@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import lib
-from lib import App, environment, equal, limit, long, needs, note, program, scratch
+from lib import App, environment, equal, limit, long, needs, note, parallel, program, scratch
 
 
 def profiled(argv, cwd=None, seconds=100, **settings):
@@ -41,6 +41,7 @@ def same(what, argv, least=200, cwd=None, said=None):
     assert samples >= least, f"{what}: only {samples} samples"
 
 
+@parallel
 @limit(120)
 def test_rust_panics_and_stack_overflow():
     """Panics, caught and not; the library's report of an overflow runs on the thread's alternate stack."""
@@ -122,6 +123,7 @@ def c_and_cpp():
     return directory
 
 
+@parallel
 @limit(120)
 def test_exceptions_through_c_and_pthread_exit():
     directory = c_and_cpp()
@@ -190,6 +192,7 @@ int main(void)
 """
 
 
+@parallel
 @limit(120)
 def test_cancellation():
     gcc = needs("gcc")
@@ -210,6 +213,7 @@ def storm(seconds, *kinds):
     assert samples > 50 * seconds / 4, samples
 
 
+@parallel
 @limit(120)
 def test_storm_under_the_agent():
     storm(5)

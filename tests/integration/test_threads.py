@@ -9,7 +9,7 @@ import threading
 import time
 
 import lib
-from lib import App, equal, limit, program, until
+from lib import App, equal, limit, long, parallel, program, until
 
 HEAD = re.compile(r'^goroutine (\d+) "((?:[^"\\]|\\.)*)" \[(.*)\]:$')
 
@@ -68,6 +68,7 @@ def all_tids(tids, *but):
     return [t for what, some in tids.items() if what not in but for t in some]
 
 
+@parallel
 def test_states():
     app, tids = started("poll", "read", "sleep", "cond", "sem", "join", "barrier", "spin")
     with app:
@@ -94,6 +95,7 @@ def test_states():
         assert "main" in shown[app.pid].frames, shown[app.pid].frames
 
 
+@parallel
 def test_all_forms_agree():
     """proto, debug=1 through go tool pprof's legacy parser, and debug=2 tell the same."""
     app, tids = started("poll", "poll", "poll", "sleep", "cond", "join")
@@ -121,6 +123,7 @@ def test_all_forms_agree():
         equal(len(dump(app)), threads, "threads of debug=2")
 
 
+@parallel
 def test_labels():
     app, tids = started("names", "poll")
     with app:
@@ -164,6 +167,7 @@ def test_delta():
         equal(app.get("goroutine", seconds=1, debug=2).status, 400, "seconds and debug")
 
 
+@parallel
 def test_names():
     app, tids = started("names")
     with app:
@@ -171,6 +175,7 @@ def test_names():
         equal([shown[t].name for t in tids["named"]], ["plain name", "n\\x0al\\\\b\\\"q", "\\xff\\xfe\\x01x", "grüße"], "names")
 
 
+@parallel
 def test_deaf_threads():
     """Threads that block every signal: asleep they are read like all others, running they are listed."""
     app, tids = started("deaf", "deafsleep")
@@ -181,6 +186,7 @@ def test_deaf_threads():
         assert re.fullmatch(r"running, blocks signal \d+", shown[tids["deaf"][0]].state), shown[tids["deaf"][0]].state
 
 
+@parallel
 def test_raw_clones():
     """Threads that clone made and that share their parent's TLS."""
     app, tids = started("clone", "spinclone")
@@ -193,6 +199,7 @@ def test_raw_clones():
         assert "spin_in_clone" in spinning[0].frames, spinning[0].frames
 
 
+@parallel
 def test_main_has_ended():
     app, tids = started("poll", "spin", "spinclone", "mainend")
     with app:
@@ -210,6 +217,7 @@ def records_of(app):
     return tuple(int(re.search(rf"^{what}\b[ =]+(\d+)", text, re.M)[1]) for what in ("thread_records", "threads_created"))
 
 
+@parallel
 @limit(90)
 def test_records_are_used_again():
     """Also behind the record of a main thread that has ended and stays a zombie."""
@@ -225,8 +233,8 @@ def test_short_threads():
     """The agent finds threads in /proc in the very moment in which they register themselves."""
     app, tids = started("churn", "churn")
     with app:
-        end = time.monotonic() + 8
-        busy = threading.Thread(target=lambda: app.profile("profile", seconds=8))
+        end = time.monotonic() + 5
+        busy = threading.Thread(target=lambda: app.profile("profile", seconds=5))
         busy.start()
         dumps = 0
         while time.monotonic() < end:
@@ -237,7 +245,7 @@ def test_short_threads():
         busy.join()
         records, made = records_of(app)
         lib.note(f"{dumps} dumps, {made} threads, {records} records")
-        assert made > 1000 and records < 100, (made, records)
+        assert made > 600 and records < 100, (made, records)
 
 
 def agent_waited(app):
@@ -293,13 +301,12 @@ def test_ten_thousand_threads():
         assert len(took) >= 5, took
 
 
-@limit(120)
-def test_no_eintr():
+def no_eintr(seconds):
     """27 blocking calls in threads that cannot cope with EINTR; dumps and wall-clock profiles all the time."""
     app = App(program("eintr"), stdin=subprocess.PIPE)
     with app:
         equal(app.line(), "ready")
-        end, dumps, walls = time.monotonic() + 30, 0, []
+        end, dumps, walls = time.monotonic() + seconds, 0, []
 
         def wall_profiles():
             while time.monotonic() < end - 1:
@@ -317,10 +324,20 @@ def test_no_eintr():
         equal(status, 0, "exit status")
         rows = [line.split() for line in out.decode().splitlines()]
         lib.note(f"{dumps} dumps, {len(walls)} wall-clock profiles, {sum(int(r[1]) for r in rows)} calls of {len(rows)} kinds")
-        assert len(rows) >= 25 and all(int(r[1]) > 50 for r in rows), rows
+        assert len(rows) >= 25 and all(int(r[1]) > 1.5 * seconds for r in rows), rows
         equal([r for r in rows if r[2] != "0"], [], "calls that returned EINTR")
 
 
+@parallel
+@limit(120)
+def test_no_eintr():
+    no_eintr(10)
+
+
+@long
+@limit(120)
+def test_no_eintr_for_half_a_minute():
+    no_eintr(30)
 # ---------------------------------------------------------------- wall clock
 
 def agent_cpu(app):
@@ -352,7 +369,7 @@ def test_wall_truth():
         equal(app.line(), "ready")
         app.say("begin")
         app.line()
-        profile, times = wall(app, 10)
+        profile, times = wall(app, 6)
         app.say("end")
         spun, slept = map(int, app.line().split())
         equal(len(times), 4, "threads")
@@ -382,13 +399,14 @@ def test_wall_cost():
         equal(app.line(), "ready")
         app.get("goroutine")
         before = agent_cpu(app)
-        profile, times = wall(app, 10)
-        share = (agent_cpu(app) - before) / 10
+        profile, times = wall(app, 5)
+        share = (agent_cpu(app) - before) / 5
         lib.note(f"{share * 100:.1f} % of a processor for {len(times)} threads; {profile.comments}")
         equal(len(times), 504, "threads")
         assert share < 0.05, share
 
 
+@parallel
 def test_wall_slows_down():
     app = App(program("rhythm"), "1000", stdin=subprocess.PIPE)
     with app:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from lib import App, equal, limit, needs, note, parallel, program, until
+from lib import App, equal, limit, needs, note, parallel, program, until, waits
 from traces import HEADERS, Fetch, check_wait, counter, go_trace, known_waits, pages, recording, rows
 
 @limit(120)
@@ -49,6 +49,7 @@ def test_sleeps_and_waits_for_descriptors():
         assert not any("sleep" in name for name in {**got, **rows(go_trace(file, "sync"))}), got
 
 
+@parallel
 @limit(120)
 def test_pages():
     with known_waits() as (file, _), pages(file) as get:
@@ -86,6 +87,7 @@ def test_pages():
         assert any("CPU profile sample" in name or "sample" in name for name in names), sorted(names)[:80]
 
 
+@parallel
 @limit(120)
 def test_pool():
     """?procs=pool: as many lanes as threads ever ran at once, and the same waits."""
@@ -112,6 +114,7 @@ def test_pool():
         assert lanes[0] >= 12 > lanes[1], lanes
 
 
+@waits
 @limit(60)
 def test_requests():
     with App(program("trace_waits"), stdin=subprocess.PIPE) as app:
@@ -160,6 +163,7 @@ def test_client_gone():
         equal(app.cpu_timers(), 0, "timers after the trace")
 
 
+@parallel
 @limit(120)
 def test_full():
     """Memory for few records: the trace ends early, says so and opens."""
@@ -173,6 +177,7 @@ def test_full():
         note(f"{file.stat().st_size} bytes")
 
 
+@waits
 @limit(120)
 def test_fork_in_the_middle():
     """A child of a traced process starts with nothing of its parent's trace."""
@@ -195,6 +200,7 @@ def test_fork_in_the_middle():
         rows(go_trace(fetch.save(), "sync"))
 
 
+@parallel
 @limit(120)
 def test_storm_of_locks_and_forks():
     """Traces one after the other, cut by leaving clients and full memory: each that is complete opens, and the

@@ -5,7 +5,7 @@ import subprocess
 
 import lib
 import perfetto_decode
-from lib import equal, limit, long, note
+from lib import equal, limit, long, note, parallel
 from traces import go_trace
 
 
@@ -23,6 +23,7 @@ def files(seeds):
     return found
 
 
+@parallel
 @limit(120)
 def test_nonsense():
     found = files(300)

@@ -8,7 +8,7 @@ import time
 
 import lib
 import perfetto_decode
-from lib import App, equal, limit, long, needs, note
+from lib import App, equal, limit, long, needs, note, parallel
 from traces import go_trace
 
 WORK = """
@@ -111,6 +111,7 @@ def storm(seconds):
     note(f"{kinds}, {dropped} events dropped")
 
 
+@parallel
 @limit(120)
 def test_storm_of_traces():
     storm(8)

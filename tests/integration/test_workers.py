@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import lib
-from lib import agent, equal, limit, needs, note, scratch, until
+from lib import agent, equal, limit, needs, note, parallel, scratch, until
 from stacks import View
 
 LOAD = """
@@ -37,6 +37,7 @@ def listed(app, pid):
     return f"child/{pid}/" in text and str(pid) in text
 
 
+@parallel
 @limit(180)
 def test_nginx_worker():
     nginx = needs("nginx")
@@ -119,6 +120,7 @@ def state(pid):
     return "Z"
 
 
+@parallel
 @limit(240)
 def test_postgres_worker():
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres")) or [needs("postgres")]

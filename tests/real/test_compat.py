@@ -13,7 +13,7 @@ import threading
 import time
 
 import lib
-from lib import environment, limit, long, needs, note, scratch
+from lib import environment, limit, long, needs, note, parallel, scratch
 from stacks import View
 
 ENDPOINTS = ("heap", "allocs", "block", "mutex", "threadcreate", "goroutine", "heap?debug=1", "goroutine?debug=2",
@@ -81,7 +81,7 @@ SHELL = [
     ("php", "php -r '" + PHP.replace("'", "'\\''") + "'", 20000, 4000000),
     ("vim", "seq 1 SIZE > v; vim -es -u NONE -N -c '%%s/\\(\\d\\)\\(\\d\\)/\\2\\1/ge' -c 'sort n' -c 'wq! w' v; md5sum < w", 1000, 300000),
     ("tmux", "for i in $(seq SIZE); do tmux -S $PWD/s$i -f /dev/null new-session -d 'sleep 1000' \\; wait-for -S x; tmux -S $PWD/s$i list-sessions -F '#{session_windows}'; tmux -S $PWD/s$i kill-server; done | uniq", 1, 40),
-    ("gdb", "for i in $(seq SIZE); do gdb -q -batch -nx -ex 'break main' -ex run -ex 'p 6*7' -ex 'info sharedlibrary' -ex kill /bin/true 2>/dev/null | grep -c -e 42; done | uniq", 1, 4),
+    ("gdb", "for i in $(seq SIZE); do gdb -q -batch -nx -ex 'break main' -ex run -ex 'p 6*7' -ex 'info sharedlibrary' -ex kill /bin/true 2>/dev/null | grep -c -e '= 42$'; done | uniq", 1, 4),
     ("strace", "for i in $(seq SIZE); do strace -f -e trace=execve sh -c '/bin/true; /bin/true' 2>&1 | grep -c execve; done | uniq", 1, 100),
     ("jq", TEXT + " | jq -R 'split(\" \") | {n: .[0], w: .[1:]}' | jq -s 'map(.w | length) | add'", 1000, 150000),
     ("bc", "echo 'scale=SIZE; 4*a(1)' | bc -l | md5sum", 100, 2500),
@@ -160,6 +160,7 @@ def words(sources):
     return {"SOURCES": str(sources), "HOME": str(sources), "TZ": "UTC"}
 
 
+@parallel
 @limit(400)
 def test_same_output_idle_and_with_everything_recorded():
     """Short runs: nothing that the agent records may show."""
@@ -180,6 +181,7 @@ def test_same_output_idle_and_with_everything_recorded():
     assert not faults, "\n".join(faults)
 
 
+@parallel
 @limit(240)
 def test_browser():
     """Chromium, all of whose processes inherit the preload and find a free port each."""

@@ -10,7 +10,7 @@ import re
 
 import lib
 import stock
-from lib import equal, limit, long, note
+from lib import equal, limit, long, note, parallel
 from stacks import View, bare, is_root
 
 INCOMPLETE_AT_MOST = 0.005
@@ -78,6 +78,7 @@ def measure(name, want):
             equal(app.finish()[0], 0, f"{name}: exit status")
 
 
+@parallel
 @limit(120)
 def test_cheap_programs_are_complete():
     for name in ("nginx", "openssl aes-256-gcm", "coroutines of 2 to 16 KiB"):
@@ -116,6 +117,7 @@ def check_chain(view, what, pattern):
     assert right >= 0.995 * total, [(names, n) for names, n in seen if names != stock.CHAIN][:10]
 
 
+@parallel
 @limit(120)
 def test_generated_frames_are_those_of_the_source():
     with stock.node("--perf-basic-prof", "--interpreted-frames-native-stack", "--no-turbo-inlining", script=stock.NODE_CHAIN) as app:

@@ -4,12 +4,13 @@ import subprocess
 
 import browser
 import lib
-from lib import App, equal, limit, needs, note, program
+from lib import App, equal, limit, needs, note, parallel, program
 from traces import pages
 
 VIEW = "document.querySelector('tr-ui-timeline-view')"
 
 
+@parallel
 @limit(180)
 def test_timeline():
     needs("chromium")

@@ -12,9 +12,7 @@
 #include "agent/base/stats.h"
 #include "agent/collect/unwind_remote.h"
 #include "tests/unit/test.h"
-
-#define NOINLINE __attribute__((noinline))
-#define STAY()	 __asm__ volatile("" ::: "memory")
+#include "tests/unit/walk.h"
 
 enum { MAX = 256, RED_ZONE = 128 };
 
@@ -25,19 +23,6 @@ static struct {
 	struct unwind_snapshot snapshot;
 	uintptr_t copy[1 << 15];
 } got;
-
-static void bounds(void)
-{
-	pthread_attr_t attr;
-	void *lo;
-	size_t size;
-
-	pthread_getattr_np(pthread_self(), &attr);
-	pthread_attr_getstack(&attr, &lo, &size);
-	pthread_attr_destroy(&attr);
-	got.lo = (uintptr_t)lo;
-	got.hi = got.lo + size;
-}
 
 static void copy_stack(uintptr_t sp)
 {
@@ -106,7 +91,7 @@ static void outer(int sig, siginfo_t *info, void *context)
 
 static void all_copies(void)
 {
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	on_signal(SIGUSR1, handler);
 	on_signal(SIGUSR2, outer);
 	deep(20);
@@ -141,7 +126,7 @@ TEST(remote_truncates)
 	uintptr_t pcs[MAX];
 	enum unwind_end end;
 
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	on_signal(SIGUSR1, handler);
 	for (int with = 0; with < 2; with++) {
 		deep(20);
@@ -161,7 +146,7 @@ TEST(remote_short_copy)
 	enum unwind_end end;
 	uint32_t n;
 
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	on_signal(SIGUSR1, handler);
 	for (int with = 0; with < 2; with++) {
 		deep(20);
@@ -241,7 +226,7 @@ static NOINLINE int with_base_pointer(int n, int how)
 
 static NOINLINE void *sleeper_main(void *arg)
 {
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	sleeper.lo = got.lo;
 	sleeper.hi = got.hi;
 	sleeper.tid = (int)syscall(SYS_gettid);

@@ -19,9 +19,7 @@
 #include "agent/base/stats.h"
 #include "agent/collect/unwind.h"
 #include "tests/unit/test.h"
-
-#define NOINLINE __attribute__((noinline, aligned(64)))
-#define STAY()	 __asm__ volatile("" ::: "memory")
+#include "tests/unit/walk.h"
 
 enum { MAX = 128 };
 
@@ -31,19 +29,6 @@ static struct {
 	uint32_t n;
 	enum unwind_end end;
 } got;
-
-static void bounds(void)
-{
-	pthread_attr_t attr;
-	void *lo;
-	size_t size;
-
-	pthread_getattr_np(pthread_self(), &attr);
-	pthread_attr_getstack(&attr, &lo, &size);
-	pthread_attr_destroy(&attr);
-	got.lo = (uintptr_t)lo;
-	got.hi = got.lo + size;
-}
 
 static void handler(int sig, siginfo_t *info, void *context)
 {
@@ -74,7 +59,7 @@ static bool has(void (*fn)(void))
 
 static void *small_thread(void *arg)
 {
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	for (int i = 0; i < 100; i++)
 		kill_self();
 	CHECK_INT(got.end, UNWIND_ROOT);
@@ -106,7 +91,7 @@ TEST(stacks_alternate_of_8_kib)
 
 	mprotect(at, 4096, PROT_NONE);
 	CHECK_INT(sigaltstack(&alternate, NULL), 0);
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	on_signal(SIGUSR1, handler, SA_ONSTACK);
 	for (int i = 0; i < 100; i++)
 		kill_self();
@@ -130,7 +115,7 @@ TEST(stacks_coroutines)
 	static const size_t sizes[] = {2048, 4096, 8192, 16384};
 
 	unwind_start();
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	CHECK_INT(sigaltstack(&alternate, NULL), 0);
 	on_signal(SIGUSR1, handler, SA_ONSTACK);
 	for (int i = 0; i < 4; i++) {
@@ -170,7 +155,7 @@ static void *deep_thread(void *arg)
 	struct timespec from, to;
 	double us;
 
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	recurse(1000000);
 	CHECK_INT(got.end, UNWIND_TRUNCATED);
 	CHECK_INT(got.n, MAX);
@@ -232,7 +217,7 @@ TEST(stacks_wrong_stack_pointers)
 					  UINTPTR_MAX - 4096};
 	ucontext_t context;
 
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		memset(&context, 0, sizeof(context));
 		context.uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)kill_self;
@@ -277,7 +262,7 @@ TEST(stacks_walks_make_no_system_call)
 	};
 
 	unwind_start();
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	on_signal(SIGUSR1, handler, 0);
 	filter(rows, sizeof(rows) / sizeof(rows[0]));
 	for (int i = 0; i < 1000; i++) {
@@ -303,7 +288,7 @@ TEST(stacks_probe_refused)
 	CHECK_INT(got.n, 1); /* the leaf is all that is known */
 	CHECK_INT(got.end, UNWIND_BOUNDS);
 	CHECK_INT(stat_read(STAT_UNWIND_DENIED), 1);
-	bounds();
+	walk_stack(&got.lo, &got.hi);
 	kill_self();
 	CHECK_INT(got.end, UNWIND_ROOT);
 }

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The unwinder alone: against libunwind, over random stacks, in storms; its fuzz target and its cost.
 
-.PHONY: check-oracle check-unwind check-unwind-long fuzz-eh-frame
-CHECKS += check-oracle check-unwind
+.PHONY: check-oracle check-walks check-storm check-unwind check-unwind-long fuzz-eh-frame
+CHECKS_BESIDE += check-oracle check-walks check-storm
 check-long: check-unwind-long
 UNWIND := dwarf_expr ehframe ehrun unwind unwind_guess unwind_rule unwind_step
 UNWIND_SRC := $(patsubst %,agent/collect/%.c,$(UNWIND) unwind_stack unwind_remote modules unloads) $(wildcard agent/base/*.c)
@@ -13,15 +13,21 @@ UNWIND_SAN := $(TEST_CFLAGS) -DVERSION='"$(VERSION)"' -ftls-model=initial-exec -
 ORACLE_LIBS := libc.so.6 libstdc++.so.6 libcrypto.so.3 libLLVM-14.so.1
 ORACLE_FILES ?= $(wildcard $(foreach d,/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib64 /usr/lib64,$(ORACLE_LIBS:%=$(d)/%)) \
 	/lib64/ld-linux-x86-64.so.2 /usr/bin/python3 /usr/bin/node /usr/bin/perl /usr/bin/redis-server /usr/sbin/nginx)
-WALKS ?= 3000000
+WALKS ?= 1000000
+STORM ?= 12
 
 check-oracle: $(BUILD)/tests/oracle ## every row of the unwind tables of ORACLE_FILES against libunwind's step
 	$(Q)$(BUILD)/tests/oracle $(sort $(realpath $(ORACLE_FILES)))
 
-check-unwind: $(BUILD)/tests/walks $(BUILD)/tests/replay_eh_frame $(BUILD)/tests/storm ## random walks (WALKS=n), fuzz corpus, storm
+check-walks: $(BUILD)/tests/walks $(BUILD)/tests/replay_eh_frame ## random walks (WALKS=n) and the fuzz corpus of the unwinder
 	$(Q)$(BUILD)/tests/replay_eh_frame tests/fuzz/corpus/eh_frame
 	$(Q)$(BUILD)/tests/walks $(WALKS)
-	$(Q)$(BUILD)/tests/storm 30 && $(BUILD)/tests/storm 15 dl throw && $(BUILD)/tests/storm 15 iterate fork threads
+
+check-storm: $(BUILD)/tests/storm ## stack walks while libraries come and go, exceptions fly, threads fork (STORM=seconds)
+	$(Q)$(BUILD)/tests/storm $(STORM) && $(BUILD)/tests/storm $$(($(STORM) / 2)) dl throw && \
+		$(BUILD)/tests/storm $$(($(STORM) / 2)) iterate fork threads
+
+check-unwind: check-walks check-storm ## walks and storm
 
 check-unwind-long: $(BUILD)/tests/storm $(BUILD)/tests/walks
 	$(Q)$(BUILD)/tests/storm 600

@@ -4,6 +4,8 @@
  * rows (hooks/real.c) with the caller's argument registers kept, then jumps to what it stands for.
  * real_at_<member> is the address of one pointer, for other assembly.
  */
+#include "save.h"
+
 #include "hooks/member.h"
 
 	.section .data.rel.real, "aw", @progbits
@@ -48,37 +50,13 @@ boot_stub_##member:			; \
 	.type	boot_common, @function
 boot_common:
 	.cfi_startproc
-	push	%rdi
-	.cfi_adjust_cfa_offset 8
-	push	%rsi
-	.cfi_adjust_cfa_offset 8
-	push	%rdx
-	.cfi_adjust_cfa_offset 8
-	push	%rcx
-	.cfi_adjust_cfa_offset 8
-	push	%r8
-	.cfi_adjust_cfa_offset 8
-	push	%r9
-	.cfi_adjust_cfa_offset 8
-	push	%rax
-	.cfi_adjust_cfa_offset 8
+	save_arguments
+	save	rax
 	mov	%r11d, %edi
 	call	real_boot
 	mov	%rax, %r11
-	pop	%rax
-	.cfi_adjust_cfa_offset -8
-	pop	%r9
-	.cfi_adjust_cfa_offset -8
-	pop	%r8
-	.cfi_adjust_cfa_offset -8
-	pop	%rcx
-	.cfi_adjust_cfa_offset -8
-	pop	%rdx
-	.cfi_adjust_cfa_offset -8
-	pop	%rsi
-	.cfi_adjust_cfa_offset -8
-	pop	%rdi
-	.cfi_adjust_cfa_offset -8
+	restore	rax
+	restore_arguments
 	jmp	*%r11
 	.cfi_endproc
 	.size	boot_common, . - boot_common

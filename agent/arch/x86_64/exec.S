@@ -3,6 +3,8 @@
  * The exec family: says that it is about to happen (collect/ending.h) when somebody wants to know, and goes
  * on to libc with registers and stack as they came, however many arguments there are.
  */
+#include "save.h"
+
 	.text
 #define EXEC(name)			  \
 	.globl	name			; \
@@ -32,39 +34,11 @@ EXEC(execveat)
 	.type	tell_kept, @function
 tell_kept:
 	.cfi_startproc
-	push	%rdi
-	.cfi_adjust_cfa_offset 8
-	push	%rsi
-	.cfi_adjust_cfa_offset 8
-	push	%rdx
-	.cfi_adjust_cfa_offset 8
-	push	%rcx
-	.cfi_adjust_cfa_offset 8
-	push	%r8
-	.cfi_adjust_cfa_offset 8
-	push	%r9
-	.cfi_adjust_cfa_offset 8
-	push	%rax
-	.cfi_adjust_cfa_offset 8
-	push	%rax
-	.cfi_adjust_cfa_offset 8
+	save_arguments
+	save	rax, rax
 	call	ending_exec
-	pop	%rax
-	.cfi_adjust_cfa_offset -8
-	pop	%rax
-	.cfi_adjust_cfa_offset -8
-	pop	%r9
-	.cfi_adjust_cfa_offset -8
-	pop	%r8
-	.cfi_adjust_cfa_offset -8
-	pop	%rcx
-	.cfi_adjust_cfa_offset -8
-	pop	%rdx
-	.cfi_adjust_cfa_offset -8
-	pop	%rsi
-	.cfi_adjust_cfa_offset -8
-	pop	%rdi
-	.cfi_adjust_cfa_offset -8
+	restore	rax, rax
+	restore_arguments
 	ret
 	.cfi_endproc
 	.size	tell_kept, . - tell_kept

@@ -4,6 +4,8 @@
  * when every initialiser has run, libc calls the trampoline, which starts the agent and jumps to the
  * real main: no frame of ours stays on the program's stack.
  */
+#include "save.h"
+
 
 	.text
 	.globl	__libc_start_main
@@ -11,36 +13,14 @@
 __libc_start_main:
 	.cfi_startproc
 	endbr64
-	push	%rdi
-	.cfi_adjust_cfa_offset 8
-	push	%rsi
-	.cfi_adjust_cfa_offset 8
-	push	%rdx
-	.cfi_adjust_cfa_offset 8
-	push	%rcx
-	.cfi_adjust_cfa_offset 8
-	push	%r8
-	.cfi_adjust_cfa_offset 8
-	push	%r9
-	.cfi_adjust_cfa_offset 8
+	save_arguments
 	sub	$8, %rsp
 	.cfi_adjust_cfa_offset 8
 	call	start_replace_main	/* main in rdi -> the main to give to libc */
 	mov	%rax, 48(%rsp)
 	add	$8, %rsp
 	.cfi_adjust_cfa_offset -8
-	pop	%r9
-	.cfi_adjust_cfa_offset -8
-	pop	%r8
-	.cfi_adjust_cfa_offset -8
-	pop	%rcx
-	.cfi_adjust_cfa_offset -8
-	pop	%rdx
-	.cfi_adjust_cfa_offset -8
-	pop	%rsi
-	.cfi_adjust_cfa_offset -8
-	pop	%rdi
-	.cfi_adjust_cfa_offset -8
+	restore_arguments
 	mov	start_libc_main(%rip), %rax
 	jmp	*%rax
 	.cfi_endproc
@@ -52,19 +32,9 @@ __libc_start_main:
 start_trampoline:
 	.cfi_startproc
 	endbr64
-	push	%rdi
-	.cfi_adjust_cfa_offset 8
-	push	%rsi
-	.cfi_adjust_cfa_offset 8
-	push	%rdx
-	.cfi_adjust_cfa_offset 8
+	save	rdi, rsi, rdx
 	call	start_before_main
-	pop	%rdx
-	.cfi_adjust_cfa_offset -8
-	pop	%rsi
-	.cfi_adjust_cfa_offset -8
-	pop	%rdi
-	.cfi_adjust_cfa_offset -8
+	restore	rdx, rsi, rdi
 	jmp	*start_main(%rip)
 	.cfi_endproc
 	.size	start_trampoline, . - start_trampoline
