@@ -58,8 +58,10 @@ const char *helper_why(void)
 
 void helper_describe(char *buf, size_t size)
 {
-	if (self.keeper && !self.ending)
-		fmt_buf(buf, size, "pid %d", atomic_load(&self.keeper->child));
+	int child = self.keeper && !self.ending ? atomic_load(&self.keeper->child) : 0;
+
+	if (child)
+		fmt_buf(buf, size, "pid %d", child);
 	else if (sys_clock_ns(CLOCK_MONOTONIC) < self.again_ns)
 		fmt_buf(buf, size, "not running: %s", self.why);
 	else

@@ -19,6 +19,7 @@ from symbolizers import (agent_beside, any_child, complaints, has_lines, has_lin
 
 
 @lib.parallel
+@lib.limit(400)
 def test_killed_at_any_moment():
     """Killed before a question, after it, and at moments of chance: each answer has lines or says that they
     are missing, and a later one has them."""
@@ -45,7 +46,7 @@ def test_killed_at_any_moment():
             thread.join()
         assert killed, "none was met"
         lib.note(f"{len(set(killed))} killed, {with_them} of 25 answers had lines all the same")
-        until(lambda: not complaints(app.profile("heap")), "lines, once nobody kills", 60, 0.2)
+        until(lambda: not complaints(app.profile("heap")), "lines, once nobody kills", 300, 0.2)
         has_lines(app.profile("heap"))
         unharmed(app)
 
@@ -96,7 +97,7 @@ def test_killed_at_work():
     with any_child(preload=preload) as app:
         profile = app.profile("heap")
         reason, = complaints(profile)
-        assert re.search(r"was killed \(too little memory\?\) at work on \S+, which is asked for again in [1-5] s", reason), reason
+        assert re.search(r"was killed \(too little memory\?\) at work on \S+, which is asked for again in \d s", reason), reason
         until(lambda: not complaints(app.profile("heap")), "lines, after a while", 40, 0.5)
         has_lines(with_lines(app))
         equal(left.read_text(), "0\n")
