@@ -71,6 +71,17 @@ static void book(struct thread *t, const struct stack *stack, uint32_t periods)
 		bucket_add(b, 0, periods);
 }
 
+/* How many of n delivered periods nobody has booked yet. */
+static inline uint32_t not_booked(struct thread *t, uint32_t n)
+{
+	uint32_t ahead = atomic_load_explicit(&t->timer.ahead, memory_order_relaxed), taken;
+
+	do {
+		taken = ahead < n ? ahead : n;
+	} while (UNLIKELY(taken && !atomic_compare_exchange_weak(&t->timer.ahead, &ahead, ahead - taken)));
+	return n - taken;
+}
+
 static inline bool enter(const ucontext_t *context)
 {
 	uintptr_t reg[ARCH_REGS];
@@ -97,8 +108,10 @@ static void on_sample(uint32_t index, int overrun, void *context)
 	atomic_fetch_add(&self.handlers, 1);
 	active = atomic_load(&self.active);
 	account = atomic_load(&t->timer.account);
+	if (active && account >> 32 == active)
+		n = not_booked(t, n);
 	do {
-		if (!active || account >> 32 != active) {
+		if (!active || !n || account >> 32 != active) {
 			atomic_fetch_sub(&self.handlers, 1);
 			return;
 		}
@@ -164,6 +177,32 @@ static void settle(struct thread *t, uint32_t session, uint64_t cpu_ns)
 	stat_add(STAT_CPU_OWED, due);
 }
 
+/* The same between two windows of a session that goes on: what is due belongs to the one that ends, and is taken
+ * off what will be delivered. */
+static void catch_up(void)
+{
+	uint32_t session = atomic_load(&self.active);
+
+	for (uint32_t i = 0, n = records_count(); i < n; i++) {
+		struct thread *t = records_at(i);
+		uint64_t account = atomic_load(&t->timer.account), due;
+		const struct stack *stack;
+
+		if (account >> 32 != session || !atomic_load(&t->timer.id))
+			continue;
+		due = periods_due(t, sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid))), atomic_load(&self.period_ns));
+		/* changed meanwhile: a sample came, and nothing is owed any more */
+		if (due <= (uint32_t)account ||
+		    !atomic_compare_exchange_strong(&t->timer.account, &account, account - (uint32_t)account + due))
+			continue;
+		due -= (uint32_t)account;
+		atomic_fetch_add(&t->timer.ahead, (uint32_t)due);
+		stack = atomic_load_explicit(&t->timer.last, memory_order_acquire);
+		book(t, stack ? stack : late_stack(t), (uint32_t)due);
+		stat_add(STAT_CPU_OWED, due);
+	}
+}
+
 /*
  * false when the kernel refuses. The account is already this session's. A thread that arms itself sets
  * an absolute time; the agent a relative one: what another thread used since its clock was read could
@@ -210,6 +249,7 @@ static void arm_claimed(struct thread *t, uint32_t session, bool born)
 	uint64_t cpu_ns;
 
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
+	atomic_store_explicit(&t->timer.ahead, 0, memory_order_relaxed);
 	cpu_ns = born ? 0 : sys_clock_ns(sys_thread_cpu_clock(tid));
 	if (make_timer(t, tid, cpu_ns, born)) {
 		atomic_store(&t->refused, false);
@@ -354,6 +394,7 @@ static int begin_session(unsigned hz)
 		if (hz != self.hz)
 			return -EBUSY;
 		self.users++;
+		catch_up();
 		return 0;
 	}
 	sig = signals_take();
@@ -395,8 +436,10 @@ void cpu_release(void)
 {
 	uint32_t session = atomic_load(&self.active);
 
-	if (--self.users)
+	if (--self.users) {
+		catch_up();
 		return;
+	}
 	/* no thread arms itself from here on, no handler books: what is due now is settled below */
 	atomic_store(&self.active, 0);
 	for (uint32_t i = 0, n = records_count(); i < n; i++) {

@@ -6,8 +6,8 @@
  * The number of periods of a thread is exact by construction: first expiry uniformly random in
  * (0, period], then one per period of its CPU clock. The kernel delivers expirations late (on its
  * tick) and several at once; si_overrun says how many. What was not delivered when the thread or the
- * session ends is computed from the clock and booked to the thread's last stack (or, if it never had
- * one, to its start routine under [after last tick]).
+ * session ends, or when another profile joins it or leaves it, is computed from the clock and booked to the thread's last
+ * stack (or, if it never had one, to its start routine under [after last tick]).
  */
 #ifndef COLLECT_CPU_H
 #define COLLECT_CPU_H

@@ -2,6 +2,7 @@
 /*
  * The listener with toy answers, for tests/http/test_server.py: quick, slow, huge, failing.
  * serve ADDRESS [TOKEN [HOSTS [MAX_MEM]]]; "-" for none. Prints its addresses, then "ready".
+ * serve heads: prints the table of tests/http/heads.h, a status and the bytes in hexadecimal on each line.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "agent/base/sys.h"
 #include "agent/http/path.h"
 #include "agent/http/server.h"
+#include "tests/http/heads.h"
 
 enum { MAX_BODY = 1 << 20, STEP_NS = 10000000 };
 
@@ -223,6 +225,19 @@ static unsigned methods(const struct request *r)
 	return METHOD_GET | METHOD_HEAD | (strstr(r->path, "/echo") ? METHOD_POST : 0);
 }
 
+static int print_heads(void)
+{
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		size_t size = refused[i].size ? refused[i].size : strlen(refused[i].text);
+
+		printf("%d ", -refused[i].want);
+		for (size_t k = 0; k < size; k++)
+			printf("%02x", (unsigned char)refused[i].text[k]);
+		putchar('\n');
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct server_config config = {
@@ -236,6 +251,8 @@ int main(int argc, char **argv)
 	char text[512];
 	struct server *server;
 
+	if (argc > 1 && strcmp(argv[1], "heads") == 0)
+		return print_heads();
 	if (argc > 4)
 		budget_set(strtoul(argv[4], NULL, 10));
 	if (server_open(&config, &server, text, sizeof(text)) != 0) {

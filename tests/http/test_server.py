@@ -382,6 +382,38 @@ class Answers(Base):
         self.assertEqual(s.stats()["http_requests_bad"], 3 * len(rows))
 
 
+    def test_every_refused_head_has_its_exact_answer(self):
+        """The table of heads.h over sockets, in one piece and in two, with another request behind it: the whole answer, to the
+        byte, once, and then the end."""
+        reasons = {400: "Bad Request", 405: "Method Not Allowed", 413: "Request Entity Too Large", 414: "Request URI Too Long",
+                   417: "Expectation Failed", 431: "Request Header Fields Too Large", 501: "Not Implemented",
+                   505: "HTTP Version Not Supported"}
+        table = subprocess.run([SERVE, "heads"], stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        rows = [(int(status), bytes.fromhex(text)) for status, text in (line.split(" ") for line in table)]
+        self.assertGreaterEqual(len(rows), 120)
+        s = self.serve()
+        for status, head in rows:
+            text = f"{status} {reasons[status]}\n"
+            allow = "Allow: GET, HEAD\r\n" if status == 405 else ""
+            want = (f"HTTP/1.1 {status} {reasons[status]}\r\nDate: *\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+                    "Referrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\nConnection: close\r\n"
+                    "Content-Security-Policy: default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
+                    f"Content-Type: text/plain; charset=utf-8\r\n{allow}Content-Length: {len(text)}\r\n\r\n{text}")
+            for pieces in ((head,), (head[:len(head) // 2], head[len(head) // 2:]), (head + b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",)):
+                with s.connect() as c:
+                    for n, piece in enumerate(pieces):
+                        try:
+                            c.sendall(piece)
+                        except (BrokenPipeError, ConnectionResetError):
+                            break  # answered before the end
+                        if n + 1 < len(pieces):
+                            time.sleep(0.001)
+                    got = re.sub(r"(?m)^Date: [A-Z][a-z]{2}, .* GMT\r$", "Date: *\r", read_all(c).decode("latin-1"))
+                    self.assertEqual((head[:60], got), (head[:60], want))
+        self.assertEqual(s.stats()["http_requests_bad"], 3 * len(rows))
+        print(f"# {len(rows)} heads, each in three ways")
+
+
 class Access(Base):
     def test_hosts(self):
         s = self.serve(hosts="pprof.example.com, Other")

@@ -50,12 +50,13 @@ def test_rust_panics_and_stack_overflow():
 
 THROWER = r"""
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdexcept>
 #include <string>
 #include <cstdio>
 extern "C" { typedef int (*call_t)(int); int through_c(call_t f, int n); }
-static thread_local int destroyed;
-struct Local { ~Local() { destroyed++; } };
+static thread_local int destroyed, alive;
+struct Local { Local() { alive++; } ~Local() { alive--; destroyed++; } };
 static int thrower(int n) { Local l; if (n % 3 == 0) throw std::runtime_error("e" + std::to_string(n)); return n; }
 extern "C" int catcher(int n)
 {
@@ -65,6 +66,23 @@ extern "C" int catcher(int n)
 }
 extern "C" int destroyed_here(void) { return destroyed; }
 static int leave(int n) { Local l; if (n == 0) pthread_exit((void *)(long)destroyed); return n; }
+static int wait_here(int kind)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+	static sem_t sem;
+	Local l;
+	switch (kind % 3) {
+	case 0: pthread_testcancel(); return kind;
+	case 1: sem_wait(&sem); return kind;
+	default: pthread_mutex_lock(&mutex);
+		struct Unlock { ~Unlock() { pthread_mutex_unlock(&mutex); } } unlock;
+		for (;;) pthread_cond_wait(&cond, &mutex);
+	}
+}
+/* cancelled in the middle: every Local is destroyed, by the same unwinding that exceptions use */
+extern "C" void waiter(int kind) { Local l; for (;;) { Local each; try { through_c(wait_here, kind); } catch (const std::exception &) { } } }
+extern "C" int alive_here(void) { return alive; }
 extern "C" void leaver(int n) { Local l; for (;;) { Local each; through_c(leave, n--); } }
 """
 CALLER = r"""
@@ -87,6 +105,11 @@ static void *catches(void *arg)
 	return NULL;
 }
 static void *leaves(void *arg) { leaver(100); return NULL; }
+static void (*waiter)(int);
+static int (*alive_here)(void);
+static int cleaned, left_alive;
+static void look(void *arg) { __atomic_add_fetch(&cleaned, 1, 5); __atomic_add_fetch(&left_alive, alive_here(), 5); free(malloc(300)); }
+static void *waits(void *arg) { pthread_cleanup_push(look, NULL); waiter((int)(long)arg); pthread_cleanup_pop(0); return NULL; }
 static void *find(void *from, const char *name)
 {
 	void *at = dlsym(from, name);
@@ -101,10 +124,19 @@ int main(int argc, char **argv)
 	catcher = (int (*)(int))find(from, "catcher");
 	destroyed_here = (int (*)(void))find(from, "destroyed_here");
 	leaver = (void (*)(int))find(from, "leaver");
+	waiter = (void (*)(int))find(from, "waiter");
+	alive_here = (int (*)(void))find(from, "alive_here");
 	for (int i = 0; i < 2; i++) { pthread_create(&t, NULL, catches, NULL); pthread_join(t, NULL); }
 	/* and on without a word, until profiles of a second each have seen it on any machine */
 	for (time_t end = time(NULL) + 4; time(NULL) < end;) { pthread_create(&t, NULL, catches, ""); pthread_join(t, NULL); }
 	for (int i = 0; i < 200; i++) { pthread_create(&t, NULL, leaves, NULL); pthread_join(t, &result); if (i % 50 == 0) printf("left %ld\n", (long)result); }
+	int cancelled = 0;
+	for (int i = 0; i < 600; i++) {
+		pthread_create(&t, NULL, waits, (void *)(long)i);
+		if (i % 2) nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+		pthread_cancel(t); pthread_join(t, &result); cancelled += result == PTHREAD_CANCELED;
+	}
+	printf("%d cancelled, %s, %d objects left\n", cancelled, cleaned == 600 ? "cleaned" : "not cleaned", left_alive);
 	return 7;
 }
 """
@@ -127,14 +159,15 @@ def c_and_cpp():
 @limit(120)
 def test_exceptions_through_c_and_pthread_exit():
     directory = c_and_cpp()
-    same("C that loads a C++ library", [directory / "loads", directory / "libthrower.so"], least=50, cwd=directory, said=b"left 200")
+    same("C that loads a C++ library", [directory / "loads", directory / "libthrower.so"], least=50, cwd=directory,
+         said=b"600 cancelled, cleaned, 0 objects left")
 
 
 @long
 @limit(120)
 def test_exceptions_of_a_linked_library():
     directory = c_and_cpp()
-    same("C with a C++ library", [directory / "linked"], least=50, cwd=directory, said=b"left 200")
+    same("C with a C++ library", [directory / "linked"], least=50, cwd=directory, said=b"600 cancelled, cleaned, 0 objects left")
 
 
 CANCEL = r"""

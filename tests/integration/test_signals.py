@@ -162,6 +162,62 @@ def test_thread_that_blocks_every_signal_is_said():
         assert view.total("cpu") < 0.2e9, view.total("cpu")
 
 
+@limit(120)
+def test_samples_that_come_late_harm_nobody():
+    """Hazard E2: profiles begin and end while samples wait in threads that block every signal; when those open their
+    masks nothing is profiled any more. Signal 27 would kill the process if the handler had gone with the profile."""
+    def masks():
+        text = pathlib.Path(f"/proc/{app.pid}/status").read_text()
+        return {name: int(re.search(rf"^{name}:\s+(\w+)", text, re.M)[1], 16) for name in ("SigIgn", "SigCgt", "SigBlk")}
+
+    def waiting():
+        """Threads in which a sample waits."""
+        found = 0
+        for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
+            found += int(re.search(r"^SigPnd:\s+(\w+)", (task / "status").read_text(), re.M)[1], 16) >> (signal.SIGPROF - 1) & 1
+        return found
+
+    with App(program("late_signals"), 8, stdin=subprocess.PIPE) as app:
+        equal(app.line(), "ready")
+        before, late, cycles = masks(), 0, 0
+        while cycles < 20 or late < 2 and cycles < 300:
+            cycles += 1
+            with contextlib.closing(app.connect()) as connection:
+                connection.request("GET", app._target("profile", {"seconds": 60, "hz": HZ}))
+                until(lambda: app.cpu_timers() >= 4, "timers", 30, 0.001)
+            until(lambda: app.cpu_timers() == 0, "no timers", 30, 0.001)
+            late += waiting()
+        assert late >= 2, f"{late} samples waited at the ends of {cycles} profiles"
+        app.say("?")
+        opened = int(app.line().split()[0])
+
+        def more():
+            app.say("?")
+            return int(app.line().split()[0]) > opened + 24
+        until(more, "all threads have opened their masks", 60, 0.05)
+        equal(app.process.poll(), None, "the program")
+        after = masks()
+        equal((after["SigIgn"], after["SigBlk"]), (before["SigIgn"], before["SigBlk"]), "ignored and blocked signals")
+        note(f"{late} samples waited at the ends of {cycles} profiles; masks were opened {opened} times")
+        assert app.profile(seconds=1).samples, "no samples afterwards"
+
+
+@parallel
+def test_no_signal_is_left():
+    """A program that handles SIGPROF and every real-time signal itself: no CPU profile, and a sentence that says so."""
+    code = ("import signal, sys\nfor s in [signal.SIGPROF, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]:\n    signal.signal(s, lambda *_: sys.exit(9))\n"
+            "print('ready', flush=True)\nsys.stdin.readline()\nprint('end')")
+    with App(needs("python3"), "-c", code, stdin=subprocess.PIPE) as app:
+        equal(app.line(), "ready")
+        answer = app.get("profile", seconds=1)
+        assert answer.status in (500, 503) and answer.header("X-Go-Pprof") == "1", (answer.status, answer.text)
+        assert "signal" in answer.text and answer.text.count("\n") == 1, answer.text
+        note(answer.text.strip())
+        equal(app.get("heap").status, 200, "heap")
+        app.say("")
+        equal(app.finish()[:2], (0, b"end\n"), "end")
+
+
 PHP_SPIN = "$x = 1; $t = hrtime(true); while (%s) { for ($i = 0; $i < 1000; $i++) $x = ($x * 31 + $i) %% 65521; } echo 'done';"
 
 

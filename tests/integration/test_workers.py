@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import lib
-from lib import agent, equal, limit, needs, note, parallel, scratch, until
+from lib import App, agent, equal, limit, needs, note, parallel, scratch, until
 from stacks import View
 
 LOAD = """
@@ -37,7 +37,6 @@ def listed(app, pid):
     return f"child/{pid}/" in text and str(pid) in text
 
 
-@parallel
 @limit(180)
 def test_nginx_worker():
     nginx = needs("nginx")
@@ -120,7 +119,6 @@ def state(pid):
     return "Z"
 
 
-@parallel
 @limit(240)
 def test_postgres_worker():
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres")) or [needs("postgres")]
@@ -166,3 +164,62 @@ def test_postgres_worker():
     assert "Type: cpu" in done.stdout and re.search(r"%  ?(ExecInterpExpr|int4\w+|plpgsql\S*)", done.stdout), done.stdout
     os.kill(worker, 15)
     until(lambda: not listed(holder, worker), "the backend leaves the index", 15)
+
+
+SOCKETS = """
+import os, sys, time
+for _ in range(8):
+    if os.fork() == 0:
+        kept = []
+        while True:
+            kept.append(bytearray(100000)); time.sleep(0.02); del kept[50:]
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+"""
+
+
+@parallel
+@limit(60)
+def test_each_worker_has_its_own_socket():
+    """%p in PPROF_ADDR: nine processes, nine sockets, and each answers for itself."""
+    directory = scratch()
+    with App(sys.executable, "-c", SOCKETS, addr=f"unix:{directory}/s.%p", wait=False, stdin=subprocess.PIPE, port_file=None) as app:
+        app.line()
+        found = until(lambda: len(s := sorted(directory.glob("s.*"))) == 9 and s, "nine sockets", 30, 0.05)
+        for path in found:
+            there = lib.Endpoint(str(path))
+            until(there.answers, f"{path.name} answers")
+            equal(there.get("agent").text.split(",")[1].strip(), f"pid {path.name[2:]}", f"who answers on {path.name}")
+
+
+CHILDREN = """
+import ctypes, os, sys, time
+libc, good, late = ctypes.CDLL(None, use_errno=True), 0, 0
+for n in range(60):
+    begin = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        status = libc.unshare(0x10000000)
+        threads = len(os.listdir("/proc/self/task"))
+        # after a fifth of a second it may be a worker that wants to be seen
+        os._exit(2 if time.monotonic() - begin > 0.15 else 0 if status == 0 and threads == 1 else 1)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    good += code == 0
+    late += code == 2
+print(good, late, flush=True)
+sys.stdin.readline()
+"""
+
+
+@parallel
+@limit(60)
+def test_children_stay_single_threaded_at_first():
+    """Hazard D5: a child of fork that wants a user namespace, which only a process of one thread may have."""
+    plain = subprocess.run([sys.executable, "-c", CHILDREN], env=lib.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    if plain.stdout.split()[0] == "0":
+        lib.skip("no user namespaces here")
+    with App(sys.executable, "-c", CHILDREN, stdin=subprocess.PIPE, memprofilerate=1, blockprofilerate=1) as app:
+        good, late = map(int, app.line().split())
+        note(f"{good} children of 60 made a namespace, {late} were slow")
+        assert good >= 1, "no child was quick enough"
+        equal(good + late, 60, "children that could make a namespace, or were slow")

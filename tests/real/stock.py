@@ -179,8 +179,22 @@ def java(*flags, args=(), **settings):
     binary, compiler = needs("java", "javac")
     source = written("Work.java", JAVA_WORK)
     subprocess.run([compiler, "-d", source.parent, source], env=lib.environment(), check=True, capture_output=True, timeout=120)
-    app = App(binary, "-XX:+UseSerialGC", *flags, "-cp", source.parent, "Work", *args, stderr=subprocess.DEVNULL, seconds=60, **settings)
+    app = Mapped(binary, "-XX:+UseSerialGC", *flags, "-cp", source.parent, "Work", *args, stderr=subprocess.DEVNULL, seconds=60, **settings)
     lib.equal(app.line(), "ready")
+    return app
+
+
+JAVA_CHAIN = ["hot", "inner", "middle", "outer"]
+
+
+def java_chain():
+    """Only its own methods are compiled, at once and each by itself, with frame pointers; the map of their addresses is there."""
+    jcmd = needs("jcmd")
+    app = java("-Xcomp", "-XX:CompileCommand=quiet", "-XX:CompileCommand=compileonly,Work::*", "-XX:CompileCommand=dontinline,Work::*",
+               "-XX:+PreserveFramePointer", args=("chain",))
+    # once the methods have been called
+    until(lambda: subprocess.run([jcmd, str(app.pid), "Compiler.perfmap"], env=lib.environment(), capture_output=True, timeout=60).returncode == 0 and
+          all(f" Work.{name}(" in pathlib.Path(f"/tmp/perf-{app.pid}.map").read_text() for name in JAVA_CHAIN), "the map of generated code", 60, 0.5)
     return app
 
 

@@ -14,6 +14,7 @@ from lib import equal, limit, long, note, parallel
 from stacks import View, bare, is_root
 
 INCOMPLETE_AT_MOST = 0.005
+JAVA = r"\bWork(?:\.|::)(hot|inner|middle|outer)\b"
 HZ = 250  # the kernel's tick: a sample is a signal
 
 
@@ -99,22 +100,22 @@ def test_generated_code():
         measure(name, 2000)
 
 
-def calls(view, pattern):
+def calls(view, pattern, leaf):
     """For each sample whose leaf is the planted one: the planted names in the order of the stack."""
     for s in view.samples:
         names = [m.group(1) for f in s.frames if (m := re.search(pattern, f.name))]
-        if names and names[0] == "planted_leaf":
+        if names and names[0] == leaf:
             yield [n for n, before in zip(names, [None] + names) if n != before], s.values["samples"]
 
 
-def check_chain(view, what, pattern):
+def check_chain(view, what, pattern, chain):
     """The program's own source says who calls whom: an unwinder that loses or invents frames of generated
     code shows another order."""
-    seen = list(calls(view, pattern))
-    total, right = sum(n for _, n in seen), sum(n for names, n in seen if names == stock.CHAIN)
+    seen = list(calls(view, pattern, chain[0]))
+    total, right = sum(n for _, n in seen), sum(n for names, n in seen if names == chain)
     note(f"{what}: {total} samples in the planted function, {100 * right / max(1, total):.2f} % with its four callers in order")
     assert total >= 500, total
-    assert right >= 0.995 * total, [(names, n) for names, n in seen if names != stock.CHAIN][:10]
+    assert right >= 0.995 * total, [(names, n) for names, n in seen if names != chain][:10]
 
 
 @parallel
@@ -124,7 +125,17 @@ def test_generated_frames_are_those_of_the_source():
         view = View(app.profile(seconds=4, hz=HZ))
         while view.total("samples") < 600:
             view.samples += View(app.profile(seconds=2, hz=HZ)).samples
-        check_chain(view, "node", r"\b(planted_\w+)")
+        check_chain(view, "node", r"\b(planted_\w+)", stock.CHAIN)
+
+
+@long
+@limit(180)
+def test_generated_frames_of_java_are_those_of_the_source():
+    with stock.java_chain() as app:
+        view = View(app.profile(seconds=2, hz=HZ))
+        while sum(n for _, n in calls(view, JAVA, "hot")) < 500:
+            view.samples += View(app.profile(seconds=2, hz=HZ)).samples
+        check_chain(view, "java", JAVA, stock.JAVA_CHAIN)
 
 
 @long
