@@ -26,7 +26,7 @@ struct cpu_timer {
 	_Atomic uint64_t account; /* session << 32 | periods booked in it; 0: no timer */
 	_Atomic int id;		  /* the kernel's timer id + 1, 0: none (yet) */
 	_Atomic bool arming;	  /* somebody makes a timer */
-	_Atomic uint32_t ahead;	  /* periods booked before they were delivered */
+	_Atomic uint32_t delivered; /* periods that the kernel has delivered in it */
 	uint64_t first_ns;	  /* thread CPU time of the first expiry */
 	_Atomic(const struct stack *) last; /* stack of the last sample in this session */
 };
