@@ -5,6 +5,7 @@
  *
  *   locks pair          lock + unlock of one mutex, in a process with a second, sleeping thread
  *   locks many          the same over 4096 mutexes
+ *   locks busy          the same of a mutex that another thread had at a time
  *   locks rdlock        rdlock + unlock
  *   locks wrlock        wrlock + unlock
  *   locks sem           sem_wait + sem_post
@@ -254,11 +255,14 @@ struct pair {
 };
 
 static sem_t sem;
+static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER;
 static struct pair pairs[] = {
 	{ "pair", "pthread_mutex_lock", "pthread_mutex_unlock", (call *)pthread_mutex_lock,
 	  (call *)pthread_mutex_unlock, &mutex },
 	{ "many", "pthread_mutex_lock", "pthread_mutex_unlock", (call *)pthread_mutex_lock,
 	  (call *)pthread_mutex_unlock, NULL },
+	{ "busy", "pthread_mutex_lock", "pthread_mutex_unlock", (call *)pthread_mutex_lock,
+	  (call *)pthread_mutex_unlock, &busy },
 	{ "rdlock", "pthread_rwlock_rdlock", "pthread_rwlock_unlock", (call *)pthread_rwlock_rdlock,
 	  (call *)pthread_rwlock_unlock, &rwlock },
 	{ "wrlock", "pthread_rwlock_wrlock", "pthread_rwlock_unlock", (call *)pthread_rwlock_wrlock,
@@ -282,6 +286,31 @@ static __attribute__((noinline)) double chunk(call *take, call *give, void *what
 	return (double)(now_ns(CLOCK_MONOTONIC) - start) / CHUNK;
 }
 
+static _Atomic int held;
+
+static void *holder(void *arg)
+{
+	const struct timespec ts = { 0, 20000000 };
+
+	pthread_mutex_lock(&busy);
+	held = 1;
+	nanosleep(&ts, NULL);
+	pthread_mutex_unlock(&busy);
+	return NULL;
+}
+
+static void find_it_busy(void)
+{
+	pthread_t other;
+
+	pthread_create(&other, NULL, holder, NULL);
+	while (!held)
+		;
+	pthread_mutex_lock(&busy);
+	pthread_mutex_unlock(&busy);
+	pthread_join(other, NULL);
+}
+
 static void compare(const struct pair *p)
 {
 	static double bare[ROUNDS], more[ROUNDS];
@@ -294,6 +323,7 @@ static void compare(const struct pair *p)
 	sem_init(&sem, 0, 1);
 	for (int i = 0; i < MANY; i++)
 		pthread_mutex_init(&many[i], NULL);
+	find_it_busy();
 	for (int r = 0; r < ROUNDS; r++) {
 		double hooked = 0;
 

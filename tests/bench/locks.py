@@ -14,7 +14,7 @@ import sys
 BUILD = os.environ.get("BUILD", "build")
 PROGRAM = f"{BUILD}/tests/bench/locks"
 AGENT = os.path.abspath(f"{BUILD}/libpprofagent.so")
-PAIRS = ["pair", "many", "rdlock", "wrlock", "sem", "spin"]
+PAIRS = ["pair", "many", "busy", "rdlock", "wrlock", "sem", "spin"]
 CASES = ["contended 2", "contended 4", "contended 8", "hold 2", "hold 4", "hold 8", "pingpong 2", "readers 2", "readers 8"]
 
 

@@ -228,6 +228,24 @@ def test_semantics_of_every_kind_of_lock():
 
 @parallel
 @limit(90)
+def test_locks_between_processes():
+    lines = same_with_and_without("shared_locks").splitlines()
+    equal(len(lines), 16 + 5 + 1, lines)
+    equal(sum(" owner-dead 130 " in line for line in lines), 8, lines)
+    with App(program("shared_locks"), "say", stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1) as app:
+        while not (line := app.line()).startswith("waited"):
+            pass
+        ns, waits = map(int, line.split()[1:])
+        rows = [s for s in View(app.profile("block")).samples if any(f.name == "main" for f in s.frames)]
+        delay, count = (sum(s.values[kind] for s in rows) for kind in ("delay", "contentions"))
+        if count < waits or not 0.98 * ns <= delay <= ns + 5e6:
+            raise AssertionError(f"block says {delay} ns of {count} waits, the program {ns} ns of {waits}")
+        # whoever unlocked is another process
+        blamed = View(app.profile("mutex")).flat("delay")
+        equal(max(blamed, key=blamed.get), "[unlock not seen]", blamed)
+
+
+@limit(90)
 def test_cancellation_and_destructors():
     text = same_with_and_without("cancel_waits")
     equal(text.count("destroyed 1"), 19, text)

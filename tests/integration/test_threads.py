@@ -383,6 +383,29 @@ def test_wall_truth():
         assert abs(got - want) < 5 * (0.25 / looks) ** 0.5, (got, want, looks)
 
 
+@parallel
+def test_waits_that_no_hook_sees():
+    """GNU's OpenMP asks the kernel itself, stdio has locks inside libc: both are in the dump and in the wall-clock
+    profile, and not in block."""
+    with App(program("openmp_waits"), stdin=subprocess.PIPE, blockprofilerate=1) as app:
+        if app.line() == "no OpenMP":
+            lib.skip("libgomp.so.1 is not installed")
+
+        def waiting():
+            return [s for s in dump(app).values() if "waits_at_barrier" in s.frames and s.state.startswith("semacquire, futex 0x")]
+        until(lambda: len(waiting()) == 3, "three threads wait at the barrier")
+        profile, _ = wall(app, 1)
+        assert abs(in_function(profile, "waits_at_barrier") / 3e9 - 1) < 0.02, profile.samples
+        equal(app.profile("block").samples, [], "block")
+    app, tids = started("stdio", blockprofilerate=1)
+    with app:
+        asleep(app, all_tids(tids))
+        assert "wait_stdio" in dump(app)[tids["stdio"][0]].frames
+        profile, _ = wall(app, 1)
+        assert abs(in_function(profile, "wait_stdio") / 1e9 - 1) < 0.02, profile.samples
+        equal([s for s in app.profile("block").samples if "wait_stdio" in s.stack], [], "block")
+
+
 def test_fgprof():
     app, _ = started("poll", "spin")
     with app:
