@@ -11,8 +11,8 @@
 #include "agent/collect/cpu.h"
 #include "agent/collect/labels.h"
 #include "agent/collect/snapshot.h"
+#include "agent/endpoint.h"
 #include "agent/profiles.h"
-#include "agent/serve.h"
 #include "encode/pprof.h"
 #include "encode/symbols.h"
 #include "encode/text.h"
@@ -24,7 +24,7 @@ struct answer *answer_new(const struct profile *profile, struct exchange *x)
 	if (!a)
 		return NULL;
 	a->profile = profile;
-	a->labels = serve_wants_labels(&x->request);
+	a->labels = endpoint_wants_labels(&x->request);
 	a->start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	a->start_real_ns = sys_clock_ns(CLOCK_REALTIME);
 	fmt_buf(a->attachment, sizeof(a->attachment), "%s", profile->name);
@@ -70,7 +70,7 @@ void answer_drop(struct exchange *x)
 
 void answer_refuse(struct exchange *x)
 {
-	serve_no_memory(x);
+	endpoint_no_memory(x);
 	answer_drop(x);
 }
 
@@ -80,11 +80,11 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	int more = a->pprof ? pprof_step(a->pprof, ANSWER_SLICE_NS) : text_step(a->text, ANSWER_SLICE_NS);
 
 	if (more == 2)
-		return serve_wait(x, a->pprof ? pprof_wait(a->pprof, &x->wake_ns)
+		return endpoint_wait(x, a->pprof ? pprof_wait(a->pprof, &x->wake_ns)
 					      : text_wait(a->text, &x->wake_ns));
 	if (more > 0)
 		return JOB_AGAIN;
-	return more < 0 ? serve_no_memory(x) : JOB_DONE;
+	return more < 0 ? endpoint_no_memory(x) : JOB_DONE;
 }
 
 enum job_state answer_pprof(struct exchange *x)
@@ -101,10 +101,10 @@ enum job_state answer_pprof(struct exchange *x)
 		labels_refresh();
 		a->facts.tag_tid = labels_tid;
 	}
-	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, serve_symbolize(x),
+	a->pprof = pprof_begin(&x->body, &a->profile->desc, &a->facts, a->now, endpoint_symbolize(x),
 			       a->labels ? labels_name : NULL);
 	if (!a->pprof)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	x->step = write_step;
 	return JOB_AGAIN;
 }
@@ -127,9 +127,9 @@ enum job_state answer_text(struct exchange *x)
 		.name = p->name,
 		.unit = p->text_unit ? p->text_unit(a->unit, sizeof(a->unit)) : "",
 		.trailer = trailer,
-	}, a->now, serve_symbolize(x));
+	}, a->now, endpoint_symbolize(x));
 	if (!a->text)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	x->step = write_step;
 	return JOB_AGAIN;
 }

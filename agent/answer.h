@@ -44,7 +44,7 @@ struct answer {
  * NULL: out of memory. The caller sets exchange->step. */
 struct answer *answer_new(const struct profile *profile, struct exchange *exchange);
 
-/* Before the job has begun: the error of serve_no_memory, and nothing is left of the answer, if there was one. */
+/* Before the job has begun: the error of endpoint_no_memory, and nothing is left of the answer, if there was one. */
 void answer_refuse(struct exchange *exchange);
 /* The same without an error: for a request that ends with its head. */
 void answer_drop(struct exchange *exchange);

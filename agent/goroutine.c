@@ -13,6 +13,7 @@
 #include "agent/collect/records.h"
 #include "agent/collect/tally.h"
 #include "agent/dumptext.h"
+#include "agent/endpoint.h"
 #include "agent/leaktext.h"
 #include "agent/profiles.h"
 #include "agent/serve.h"
@@ -70,7 +71,7 @@ static void *counting_begin(const struct profile *profile, const struct request 
 
 	if (!v)
 		return NULL;
-	v->labels = serve_wants_labels(request);
+	v->labels = endpoint_wants_labels(request);
 	if (view_begin(v, profile->taking == &goroutineleak_taking, false))
 		return v;
 	mem_free(v);
@@ -154,11 +155,11 @@ static enum job_state write_step(struct exchange *x, uint64_t now_ns)
 	int more = dumptext_step(l->text, SLICE_NS);
 
 	if (more == 2)
-		return serve_wait(x, dumptext_wait(l->text, &x->wake_ns));
+		return endpoint_wait(x, dumptext_wait(l->text, &x->wake_ns));
 	if (more > 0)
 		return JOB_AGAIN;
 	if (more < 0)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	if (l->view.words && l->view.words[0]) {
 		sink_text(&x->body, "\n");
 		sink_text(&x->body, l->view.words);
@@ -178,12 +179,12 @@ static enum job_state dump_job(struct exchange *x, uint64_t now_ns)
 	case DUMP_DONE:
 		break;
 	default:
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	}
 	reply_begin(x, 200, "text/plain; charset=utf-8", NULL);
-	l->text = dumptext_begin(&x->body, l->view.dump, l->view.leaks, serve_symbolize(x));
+	l->text = dumptext_begin(&x->body, l->view.dump, l->view.leaks, endpoint_symbolize(x));
 	if (!l->text)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	x->step = write_step;
 	return JOB_AGAIN;
 }
@@ -197,13 +198,13 @@ void serve_goroutine(const struct profile *profile, struct exchange *x)
 		serve_named(profile, x);
 		return;
 	}
-	if (!serve_parameters(x, &seconds, &debug))
+	if (!endpoint_parameters(x, &seconds, &debug))
 		return;
 	l = mem_zalloc(sizeof(*l));
 	x->state = l;
 	x->drop = listing_drop;
 	if (!l || !view_begin(&l->view, profile->taking == &goroutineleak_taking, true)) {
-		serve_no_memory(x);
+		endpoint_no_memory(x);
 		listing_drop(x);
 		return;
 	}

@@ -22,6 +22,7 @@
 #include "agent/collect/threads.h"
 #include "agent/collect/unwind.h"
 #include "agent/collect/unwind_remote.h"
+#include "agent/endpoint.h"
 #include "agent/http/server.h"
 #include "agent/listen.h"
 #include "agent/options.h"
@@ -169,10 +170,10 @@ static enum job_state symbol_step(struct exchange *x, uint64_t now_ns)
 	int more = j->lines ? lines_step(j->lines, SYMBOL_SLICE_NS) : 0;
 
 	if (more == 2)
-		return serve_wait(x, lines_wait(j->lines, &x->wake_ns));
+		return endpoint_wait(x, lines_wait(j->lines, &x->wake_ns));
 	if (more)
 		return JOB_AGAIN;
-	return put_symbols(x, j) == 0 ? JOB_DONE : serve_no_memory(x);
+	return put_symbols(x, j) == 0 ? JOB_DONE : endpoint_no_memory(x);
 }
 
 /* What no symbol table names may be known to .gnu_debugdata or to debug information, as in profiles. */
@@ -213,9 +214,9 @@ void serve_symbol(const struct profile *profile, struct exchange *x)
 	if (j)
 		j->symbols = symbols_open();
 	if (j && j->symbols &&
-	    (serve_symbolize(x) != SYMBOLIZE_LINES || ask_lines(j, at, at + size)))
+	    (endpoint_symbolize(x) != SYMBOLIZE_LINES || ask_lines(j, at, at + size)))
 		return;
-	serve_no_memory(x);
+	endpoint_no_memory(x);
 	x->step = NULL;
 	drop_symbols(x);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Profiles that are lists of stacks there at any time: now, as the difference of two times, or since the
- * last request; and what all kinds of endpoints read from a request.
+ * last request.
  */
 #include "agent/serve.h"
 
@@ -11,101 +11,10 @@
 #include "agent/answer.h"
 #include "agent/base/fmt.h"
 #include "agent/base/mem.h"
-#include "agent/base/stats.h"
-#include "agent/base/sys.h"
 #include "agent/collect/snapshot.h"
+#include "agent/endpoint.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
-
-const char serve_too_long[] = "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS";
-static const char *const bad_seconds =
-	"invalid value for \"seconds\" - must be a positive integer";
-
-static enum job_state fail(struct exchange *x, int status, const char *text)
-{
-	reply_error(x, status, text);
-	return JOB_DONE;
-}
-
-/* Without it nobody knows which code is where. */
-static bool has_proc(void)
-{
-	long fd = sys_open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
-
-	if (fd >= 0)
-		sys_close((int)fd);
-	return fd >= 0;
-}
-
-enum job_state serve_no_memory(struct exchange *x)
-{
-	if (!has_proc())
-		return fail(x, 500, "/proc/thread-self/maps cannot be read: mount /proc where the program runs");
-	stat_add(STAT_NO_MEMORY, 1);
-	return fail(x, 500, "out of memory: PPROF_MAX_MEM is too small for this answer");
-}
-
-enum job_state serve_wait(struct exchange *x, int fd)
-{
-	x->wake_fd = fd;
-	x->wake_events = fd >= 0 ? POLLIN : 0;
-	return JOB_WAIT;
-}
-
-bool serve_wants_labels(const struct request *request)
-{
-	int64_t labels, debug;
-
-	/* the text form has no place for them */
-	if (request_query_int(request, "debug", &debug) == 1 && debug)
-		return false;
-	return request_query_int(request, "labels", &labels) == 1 ? labels != 0 : options->labels != 0;
-}
-
-enum symbolize serve_symbolize(const struct exchange *x)
-{
-	char word[16];
-
-	if (request_query(&x->request, "symbolize", word, sizeof(word)) > 0) {
-		if (!strcmp(word, "none"))
-			return SYMBOLIZE_NONE;
-		if (!strcmp(word, "names"))
-			return SYMBOLIZE_NAMES;
-		if (!strcmp(word, "lines"))
-			return SYMBOLIZE_LINES;
-	}
-	return (enum symbolize)options->symbolize;
-}
-
-int64_t serve_window(const struct request *request)
-{
-	int64_t n;
-
-	return request_query_int(request, "seconds", &n) == 1 && n > 0 ? n : 30;
-}
-
-bool serve_parameters(struct exchange *x, int64_t *out_seconds, int64_t *out_debug)
-{
-	int given;
-
-	*out_seconds = 0;
-	given = request_query_int(&x->request, "seconds", out_seconds);
-	if (given < 0 || (given && *out_seconds <= 0)) {
-		reply_error(x, 400, bad_seconds);
-		return false;
-	}
-	if (request_query_int(&x->request, "debug", out_debug) != 1)
-		*out_debug = 0;
-	if (given && *out_debug) {
-		reply_error(x, 400, "seconds and debug params are incompatible");
-		return false;
-	}
-	if (given && *out_seconds > options->max_seconds) {
-		reply_error(x, 400, serve_too_long);
-		return false;
-	}
-	return true;
-}
 
 /* Brings what there is now into *slot. JOB_DONE: it is there; anything else is what the step returns. */
 static enum job_state take(struct exchange *x, struct snapshot **slot)
@@ -138,7 +47,7 @@ static enum job_state named_step(struct exchange *x, uint64_t now_ns)
 			return state;
 		answer_drop_taking(a);
 		if (!a->before || a->before->incomplete)
-			return serve_no_memory(x);
+			return endpoint_no_memory(x);
 		a->end_ns = a->before->mono_ns + (uint64_t)a->seconds * 1000000000u;
 	}
 	if (now_ns < a->end_ns) {
@@ -149,14 +58,14 @@ static enum job_state named_step(struct exchange *x, uint64_t now_ns)
 	if (state != JOB_DONE)
 		return state;
 	if (!a->now || a->now->incomplete)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	if (a->before) {
 		if (!snapshot_subtract(a->now, a->before))
-			return serve_no_memory(x);
+			return endpoint_no_memory(x);
 		a->facts.duration_ns = a->now->mono_ns - a->before->mono_ns;
 	}
 	if (!a->labels && !snapshot_fold_tags(a->now))
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	if (a->as_text)
 		return answer_text(x);
 	a->facts.time_ns = a->now->time_ns;
@@ -177,7 +86,7 @@ void serve_named(const struct profile *profile, struct exchange *x)
 		reply_error(x, 400, why);
 		return;
 	}
-	if (!serve_parameters(x, &seconds, &debug))
+	if (!endpoint_parameters(x, &seconds, &debug))
 		return;
 	a = answer_new(profile, x);
 	if (!a) {
@@ -249,14 +158,14 @@ static enum job_state since_last_step(struct exchange *x, uint64_t now_ns)
 
 	a->now = a->profile->take(a->profile, &x->request);
 	if (!k || !a->now || a->now->incomplete)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	next = snapshot_copy(a->now, a->profile->cumulative);
 	if (!next)
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	if (k->last) {
 		if (!snapshot_subtract(a->now, k->last)) {
 			snapshot_drop(next);
-			return serve_no_memory(x);
+			return endpoint_no_memory(x);
 		}
 		a->facts.duration_ns = a->now->mono_ns - k->last->mono_ns;
 	}

@@ -12,6 +12,7 @@
 #include "agent/collect/series.h"
 #include "agent/collect/signals.h"
 #include "agent/collect/snapshot.h"
+#include "agent/endpoint.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
 #include "agent/serve.h"
@@ -54,7 +55,7 @@ static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
 	a->now = snapshot_take(SERIES_CPU, NULL);
 	if (!a->now || a->now->incomplete || !snapshot_subtract(a->now, a->before) ||
 	    (!a->labels && !snapshot_fold_tags(a->now)))
-		return serve_no_memory(x);
+		return endpoint_no_memory(x);
 	serve_cpu_values(a->now, a->period_ns);
 	a->facts.time_ns = a->start_real_ns;
 	a->facts.period = (int64_t)a->period_ns;
@@ -63,7 +64,7 @@ static enum job_state cpu_step(struct exchange *x, uint64_t now_ns)
 
 void serve_cpu(const struct profile *profile, struct exchange *x)
 {
-	int64_t seconds = serve_window(&x->request), hz = options->cpu_profile_rate;
+	int64_t seconds = endpoint_window(&x->request), hz = options->cpu_profile_rate;
 	int given = request_query_int(&x->request, "hz", &hz);
 	struct answer *a;
 	int err;
@@ -73,7 +74,7 @@ void serve_cpu(const struct profile *profile, struct exchange *x)
 		return;
 	}
 	if (seconds > options->max_seconds) {
-		reply_error(x, 400, serve_too_long);
+		reply_error(x, 400, endpoint_too_long);
 		return;
 	}
 	if (x->request.method == METHOD_HEAD) {

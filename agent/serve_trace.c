@@ -24,10 +24,10 @@
 #include "agent/collect/sweep.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/tracebuf.h"
+#include "agent/endpoint.h"
 #include "agent/http/server.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
-#include "agent/serve.h"
 #include "agent/trace_asleep.h"
 #include "agent/trace_request.h"
 #include "agent/tracenames.h"
@@ -235,7 +235,7 @@ static enum job_state lines_wanted(struct exchange *x, uint64_t now_ns)
 	int more = tracenames_settle(j->names, SLICE_NS);
 
 	if (more == 2)
-		return serve_wait(x, tracenames_wait(j->names, &x->wake_ns));
+		return endpoint_wait(x, tracenames_wait(j->names, &x->wake_ns));
 	if (!more)
 		x->step = write_step;
 	return JOB_AGAIN;
@@ -285,7 +285,7 @@ static enum job_state finish(struct exchange *x, uint64_t now_ns)
 	j->sampling = false;
 	read_name((uint32_t)sys_getpid(), j->process);
 	j->window.process = j->process;
-	j->names = tracenames_new(serve_symbolize(x));
+	j->names = tracenames_new(endpoint_symbolize(x));
 	if (!j->names)
 		return no_memory(x);
 	x->step = complete_step;

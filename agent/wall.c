@@ -5,10 +5,10 @@
 
 #include "agent/collect/wall.h"
 #include "agent/comments.h"
+#include "agent/endpoint.h"
 #include "agent/http/request.h"
 #include "agent/options.h"
 #include "agent/profiles.h"
-#include "agent/serve.h"
 
 enum { HZ = 100, HZ_MAX = 1000 };
 
@@ -25,15 +25,15 @@ const char *wall_refuse(const struct request *request)
 
 	if (hz < 1 || hz > HZ_MAX)
 		return "invalid value for \"hz\" - must be an integer from 1 to 1000";
-	if (serve_window(request) > options->max_seconds)
+	if (endpoint_window(request) > options->max_seconds)
 		return "invalid value for \"seconds\" - more than PPROF_MAX_SECONDS";
 	return NULL;
 }
 
 static void *begin(const struct profile *profile, const struct request *request)
 {
-	return wall_begin((uint64_t)serve_window(request) * 1000000000u, (unsigned)hz_of(request),
-			  serve_wants_labels(request));
+	return wall_begin((uint64_t)endpoint_window(request) * 1000000000u, (unsigned)hz_of(request),
+			  endpoint_wants_labels(request));
 }
 
 static int step(void *state, uint64_t budget_ns, uint64_t *out_wake_ns, struct snapshot **out)

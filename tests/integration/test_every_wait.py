@@ -64,7 +64,6 @@ def test_every_function_that_waits_has_a_row():
 
 
 @limit(90)
-@parallel
 def test_in_go():
     file, waits, block, mutex = traced()
     tables = {kind: rows(go_trace(file, kind)) for kind in ("sync", "net", "syscall")}
@@ -87,7 +86,6 @@ def test_in_go():
 
 
 @limit(90)
-@parallel
 def test_in_perfetto():
     file, waits, _, _ = traced(format="perfetto")
     trace = perfetto_decode.parse(file.read_bytes())
