@@ -56,7 +56,9 @@ def test_killed_while_it_rests():
     """A process that is killed between two answers is no file's fault: the next answer has all lines."""
     with any_child() as app:
         for _ in range(6):
-            has_lines(with_lines(app))
+            profile = with_lines(app)
+            has_lines(profile)
+            equal(complaints(profile), [])
             for pid in symbolizer_of(app.pid):
                 os.kill(pid, signal.SIGKILL)
 
