@@ -28,7 +28,7 @@ uint32_t cpu_timer_delivered(struct thread *t, uint32_t session, uint32_t n)
 
 	if (!session || account >> 32 != session)
 		return 0;
-	delivered = t->timer.delivered += n;
+	delivered = atomic_fetch_add(&t->timer.delivered, n) + n;
 	do {
 		if (account >> 32 != session || delivered <= (uint32_t)account)
 			return 0;
@@ -126,7 +126,7 @@ static bool arm_claimed(struct thread *t, const struct cpu_rhythm *rhythm, bool 
 	uint64_t cpu_ns = born ? 0 : sys_clock_ns(sys_thread_cpu_clock(atomic_load(&t->tid)));
 
 	atomic_store_explicit(&t->timer.last, NULL, memory_order_relaxed);
-	t->timer.delivered = 0;
+	atomic_store(&t->timer.delivered, 0);
 	if (make_timer(t, rhythm, cpu_ns, born)) {
 		atomic_store(&t->refused, false);
 		/* the session, or the thread, may have been settled before there was a timer to
