@@ -168,6 +168,7 @@ def test_dump_signal():
     equal((process.wait(20), process.stdout.read()), (0, b"handled\n"), "a program with a handler")
 
 
+@parallel
 @limit(120)
 def test_the_go_tool_adds_lines():
     """The files have functions only; with the program at hand its lines are one option away, as docs/limits.md says."""
