@@ -38,19 +38,28 @@ class Row:
                                  f"{self.ready} of it without a processor")
 
 
-def traced(**query):
-    """(file, the program's own rows, block, mutex)"""
+def one_trace(seconds, **query):
+    """(file, the program's own rows, block, mutex), or None if the trace ended before the program did."""
     with App(program("every_wait"), 300, stdin=subprocess.PIPE, blockprofilerate=1, mutexprofilefraction=1) as app:
         equal(app.line(), "ready")
-        fetch = Fetch(app, seconds=4, **query)
+        fetch = Fetch(app, seconds=seconds, **query)
         until(lambda: recording(app), "the trace runs")
         app.say("go")
         waits = []
-        while (line := app.line(30)) != "done":
+        while (line := app.line(60)) != "done":
             waits.append(Row(*line.split()))
+        if not recording(app):
+            return None
         file = fetch.save()
         equal(counter(app, "trace_events_dropped"), 0)
         return file, waits, View(app.profile("block")), View(app.profile("mutex"))
+
+
+def traced(**query):
+    """The program is ready within 2 s, on a machine that 30 others use within 20."""
+    found = one_trace(4, **query) or one_trace(20, **query)
+    assert found, "the program does not come to its end"
+    return found
 
 
 @parallel
