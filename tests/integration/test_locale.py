@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import lib
-from lib import App, equal, limit, needs, note, parallel, program
+from lib import App, equal, limit, needs, note, parallel, program, until
 
 TEXTS = ("", "agent", "agent?format=prometheus", "heap?debug=1", "allocs?debug=1", "mutex?debug=1", "block?debug=1", "goroutine?debug=1",
          "goroutine?debug=2", "threadcreate?debug=1", "cmdline", "symbol", "nosuch", "heap?seconds=x", "profile?seconds=99999")
@@ -58,8 +58,8 @@ def look(names, path):
         equal(app.get("trace?seconds=0.25").status, 200, "trace")
         took = time.monotonic() - begin
         assert 0.25 <= took, f"seconds=0.25 took {took} s"
-        profile = app.profile(seconds=1)
-        assert profile.comments, "no comments"
+        # that a thread could not be sampled is said once it used a processor in that second
+        profile = until(lambda: (p := app.profile(seconds=1)).comments and p, "comments of a profile", 60)
         seen["comments"] = (200, {}, shapes("\n".join(c for c in profile.comments if "." in c)))
         app.say("")
         said.append(app.line())
