@@ -113,18 +113,6 @@ def test_no_destructor():
     equal(re.search(r"FINI_ARRAYSZ\)\s+(\d+)", text)[1], "8", "bytes of the table of destructors")
 
 
-@parallel
-def test_standard_error_is_the_programs():
-    """Behind main nothing is written to it, whatever there is to say (hazard I2)."""
-    directory = scratch() / "output"
-    directory.mkdir()
-    with App(program("idle"), stdin=subprocess.PIPE, output=directory) as app:
-        equal(app.line(), "ready")
-        shutil.rmtree(directory)
-        directory.write_text("no directory")
-        equal(app.finish()[1:], (b"", b""), "what it said at its end")
-
-
 TRUSTED = """set -e
 mount -t tmpfs -o size=64m tmpfs {at}/over
 mkdir {at}/over/upper {at}/over/work

@@ -57,6 +57,7 @@ def test_agent_holds_no_descriptor_of_the_program():
 
 
 @parallel
+@limit(40)
 def test_stdout_closed_by_the_program_reaches_the_reader():
     """`program | cat`: when the program closes its stdout, cat ends although the program lives on."""
     code = "import os, time; os.write(1, b'x'); os.close(1); os.close(2); time.sleep(1000)"

@@ -58,9 +58,10 @@ def passes(test):
     elif kind == "static":
         done = run(sys.executable, TOP / "tests/integration/run.py", COPY / "tests/static", "-k", rest, BUILD=str(BUILD))
     else:
-        make("all")
+        make("all", *(["build/tests/libpprofagent-faults.so"] if "failures" in test else []))
         done = run(sys.executable, TOP / "tests/integration/run.py", "--long", *(TOP / "tests" / d for d in ("integration", "real")), "-k", test,
-                   BUILD=str(BUILD), PPROF_TEST_AGENT=str(COPY / "build/libpprofagent.so"), PPROF_TEST_LAUNCHER=str(COPY / "scripts/pprofagent"))
+                   BUILD=str(BUILD), PPROF_TEST_AGENT=str(COPY / "build/libpprofagent.so"), PPROF_TEST_FAULTS=str(COPY / "build/tests/libpprofagent-faults.so"),
+                   PPROF_TEST_LAUNCHER=str(COPY / "scripts/pprofagent"))
     assert ": 0 passed, 0 failed, 0 skipped" not in done.stdout, f"no test is called {test}"
     return done.returncode == 0
 
