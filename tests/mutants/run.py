@@ -56,7 +56,7 @@ def passes(test):
         make("build/tests/http/serve")
         done = run(sys.executable, "tests/http/test_server.py", "build/tests/http/serve", "-k", rest)
     elif kind == "static":
-        done = run(sys.executable, TOP / "tests/integration/run.py", COPY / "tests/static", "-k", rest, BUILD=str(BUILD))
+        done = run(sys.executable, "tests/integration/run.py", "tests/static", "-k", rest)
     else:
         make("all", *(["build/tests/libpprofagent-faults.so"] if "failures" in test else []))
         done = run(sys.executable, TOP / "tests/integration/run.py", "--long", *(TOP / "tests" / d for d in ("integration", "real")), "-k", test,

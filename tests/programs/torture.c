@@ -145,7 +145,7 @@ static int step(pid_t pid, unsigned long stride)
 			continue;
 		forked++;
 		atomic_fetch_add(&shared->asked, 1);
-		for (int i = 0; i < 100 && atomic_load(&shared->asked) != atomic_load(&shared->done); i++)
+		for (int i = 0; i < 500 && atomic_load(&shared->asked) != atomic_load(&shared->done); i++)
 			pause_ns(100000);
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)

@@ -24,6 +24,7 @@
 #include "agent/collect/contention.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/heapview.h"
+#include "agent/collect/launch.h"
 #include "agent/collect/modules.h"
 #include "agent/collect/record.h"
 #include "agent/collect/snapshot.h"
@@ -107,15 +108,15 @@ static void launch_thread(void)
 
 	if (guard_enter()) {
 		by = record_here_at((void *)launch_thread);
-		made = threads_launch(short_life, NULL, 0, by);
+		made = launch_new(short_life, NULL, 0, by);
 		guard_leave();
 		if (made)
 			contention_created(by);
 	}
-	if (pthread_create(&thread, NULL, made ? threads_run : short_life, made) == 0)
+	if (pthread_create(&thread, NULL, made ? launch_run : short_life, made) == 0)
 		pthread_join(thread, NULL);
 	else if (made)
-		threads_abandon(made);
+		launch_abandon(made);
 	atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
 }
 
