@@ -43,7 +43,7 @@ def test_table_of_functions_is_read_only():
 @parallel
 def test_errno_under_a_profile():
     """A handler that changed errno would do so a thousand times a second (hazard B1)."""
-    with App(program("keeps"), "errno", "2") as app:
+    with App(program("keeps"), "errno", "3") as app:
         samples = app.profile("profile", seconds=1, hz=1000).total("samples")
         equal(app.finish(), (0, b"many rounds, 0 changed\n", b""), "end")
         assert samples > 10, f"{samples} samples"
@@ -64,7 +64,7 @@ def test_failed_realloc_keeps_the_sample():
 def test_threads_that_could_not_begin():
     """They do not count: the last thread is the last one, and ends the process (hazards B12, G2)."""
     with App(program("keeps"), "refused") as app:
-        equal(app.finish(10), (0, b"last\n", b""), "end")
+        equal(app.finish(30), (0, b"last\n", b""), "end")
 
 
 @parallel
@@ -100,7 +100,7 @@ def test_handler_stays():
 @parallel
 def test_small_stacks():
     """A stack with no room for a handler, and an alternate one for handlers, as Go's (hazard C2)."""
-    with App(program("keeps"), "small", "2") as app:
+    with App(program("keeps"), "small", "3") as app:
         samples = app.profile("profile", seconds=1, hz=1000).total("samples")
         equal(app.finish(), (0, b"whole\n", b""), "end")
         assert samples > 10, f"{samples} samples"
