@@ -21,6 +21,7 @@
 #include "agent/base/sys.h"
 #include "agent/base/tls.h"
 #include "agent/collect/buckets.h"
+#include "agent/collect/census.h"
 #include "agent/collect/contention.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/heapview.h"
@@ -29,6 +30,7 @@
 #include "agent/collect/record.h"
 #include "agent/collect/snapshot.h"
 #include "agent/collect/stacks.h"
+#include "agent/collect/sweep.h"
 #include "agent/collect/threads.h"
 #include "agent/collect/tracebuf.h"
 #include "agent/collect/unloads.h"
@@ -175,7 +177,7 @@ static void read_all(uint32_t next)
 		heap_read(b, &values);
 	snapshot_drop(heapview_take(HEAP_OLD, 1000));
 	heap_state(&state);
-	threads_sweep();
+	sweep_threads();
 	unloads_note(0x12000, 0x14000, next);
 	if (next % 8 == 0)
 		tracebuf_begin(1 << 20);
@@ -191,7 +193,7 @@ static void *agent(void *seconds)
 {
 	uint64_t end = sys_clock_ns(CLOCK_MONOTONIC) + (uint64_t)(uintptr_t)seconds * 1000000000u;
 
-	threads_is_agent();
+	census_agent_begins();
 	for (uint32_t next = 1; sys_clock_ns(CLOCK_MONOTONIC) < end; next++) {
 		read_all(next);
 		sys_sleep_ns(2000000);
