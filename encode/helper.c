@@ -172,8 +172,17 @@ static bool is_file(const char *path)
 	return sys_stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+/* It ends programs that make a process as we do. What it runs has libraries of its own. */
+static bool is_valgrind(const struct maps *maps)
+{
+	for (size_t i = 0; i < maps->n; i++)
+		if (strstr(maps->list[i].path, "/vgpreload_"))
+			return true;
+	return false;
+}
+
 /* Beside this library, or where `make install` puts it. */
-static bool find_program(char *out, size_t size)
+static bool find_program(char *out, size_t size, bool *out_valgrind)
 {
 	static const char *const places[] = { "", "/../libexec", "/../../libexec" };
 	const struct map *map;
@@ -181,7 +190,8 @@ static bool find_program(char *out, size_t size)
 	bool found = false;
 	const char *slash;
 
-	if (maps_read(&maps) == 0 && (map = maps_find(&maps, modules_own_start)) &&
+	*out_valgrind = false;
+	if (maps_read(&maps) == 0 && !(*out_valgrind = is_valgrind(&maps)) && (map = maps_find(&maps, modules_own_start)) &&
 	    (slash = strrchr(map->path, '/')))
 		for (unsigned i = 0; !found && i < sizeof(places) / sizeof(places[0]); i++) {
 			fmt_buf(out, size, "%.*s%s/pprofagent-symbolize", (int)(slash - map->path),
@@ -313,6 +323,7 @@ enum helper_state helper_start(void)
 	uint64_t now = sys_clock_ns(CLOCK_MONOTONIC);
 	enum helper_state state;
 	struct keeper *k;
+	bool valgrind;
 
 	if (self.keeper && !self.ending) {
 		self.used_ns = now;
@@ -327,9 +338,10 @@ enum helper_state helper_start(void)
 	k = sys_map(sizeof(*k));
 	if (!k)
 		return refuse("no memory for its keeper", ENOMEM);
-	if (!find_program(k->path, sizeof(k->path)))
-		state = refuse("pprofagent-symbolize is neither beside libpprofagent.so nor in ../libexec: "
-			       "install it there", 0);
+	if (!find_program(k->path, sizeof(k->path), &valgrind))
+		state = valgrind ? refuse("valgrind knows no processes that share memory; run without it", 0) :
+				   refuse("pprofagent-symbolize is neither beside libpprofagent.so nor in ../libexec: "
+					  "install it there", 0);
 	else
 		state = start(k);
 	if (state != HELPER_READY)

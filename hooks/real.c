@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Design: one pass resolves every row. The malloc family comes first in the table and its pointers
- * are stored as they are found, because a later lookup that fails allocates its error text. While
- * the pass runs, the resolving thread's own allocations come from hooks/boot.c and other threads
- * wait. dlsym is declared `leaf` by glibc, so the state around it is atomic: plain stores would be
+ * Design: one pass resolves every row. First the malloc family, whose pointers are stored together: until
+ * then the resolving thread's own allocations come from hooks/boot.c, which cannot take a block of
+ * another allocator, and from then on none does, because a later lookup that fails allocates its error text.
+ * Other threads wait. dlsym is declared `leaf` by glibc, so the state around it is atomic: plain stores would be
  * removed (hazard A4).
  */
 #include "hooks/real.h"
@@ -121,18 +121,35 @@ static COLD void give_up(const char *name)
 	SYS1(SYS_exit_group, 127);
 }
 
-static COLD void resolve_all(void)
+static void *must_look_up(const struct row *row)
+{
+	void *found = look_up(row);
+
+	if (!found)
+		give_up(row->name);
+	return found;
+}
+
+static void store(size_t i, void *found)
 {
 	void **pointers = (void **)&real;
+
+	atomic_store_explicit((_Atomic(void *) *)&pointers[i], found, memory_order_release);
+}
+
+static COLD void resolve_all(void)
+{
+	void *family[ARRAY_LEN(rows)];
 	int keep = errno;
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		void *found = look_up(&rows[i]);
-
-		if (!found)
-			give_up(rows[i].name);
-		atomic_store_explicit((_Atomic(void *) *)&pointers[i], found, memory_order_release);
-	}
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		family[i] = boot_for(rows[i].name) ? must_look_up(&rows[i]) : NULL;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (family[i])
+			store(i, family[i]);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (!family[i])
+			store(i, must_look_up(&rows[i]));
 	errno = keep;
 }
 

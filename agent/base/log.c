@@ -18,7 +18,7 @@ static struct {
 	struct spin lock;
 	enum log_level level;
 	bool say;	      /* descriptor 2 is ours to write to */
-	unsigned waiting;     /* lines for descriptor 2 from before it was */
+	unsigned waiting;     /* lock: lines for descriptor 2 from before it was */
 	uint64_t next;	      /* lock: lines ever written */
 } self = { .level = LOG_WARN };
 
@@ -83,8 +83,8 @@ void log_line(enum log_level level, const char *format, ...)
 		sys_write_all(2, line, n + 1);
 	}
 	line[n] = '\0';
-	self.waiting += level <= self.level;
 	spin_lock(&self.lock);
+	self.waiting += level <= self.level;
 	if (self.next >= LINES)
 		stat_add(STAT_LOG_LOST, 1);
 	ring[self.next % LINES].level = (uint8_t)level;

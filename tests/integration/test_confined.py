@@ -177,6 +177,7 @@ def test_few_timers():
         (said,) = [c for c in profile.comments if "refused timers" in c]
         note(said)
         assert int(re.search(r"of (\d+) threads", said)[1]) >= 20, said
+        assert int(re.search(r"^cpu_timers_refused\s+(\d+)", app.get("agent").text, re.M)[1]) >= 20, "they are not counted"
         equal(app.process.poll(), None, "the program")
 
 

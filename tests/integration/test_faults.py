@@ -68,7 +68,7 @@ class Faults:
 
 
 def library():
-    path = BUILD / "tests/libpprofagent-faults.so"
+    path = pathlib.Path(os.environ.get("PPROF_TEST_FAULTS", BUILD / "tests/libpprofagent-faults.so"))
     assert path.exists(), f"{path} is not there: run make programs"
     return str(path)
 

@@ -2,6 +2,7 @@
 """scripts/pprofagent: what it starts, what it refuses and with which words, what its doctor says."""
 import contextlib
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import lib
 from lib import TOP, Endpoint, agent, environment, equal, limit, needs, parallel, program, until
 
-LAUNCHER = TOP / "scripts/pprofagent"
+LAUNCHER = pathlib.Path(os.environ.get("PPROF_TEST_LAUNCHER", TOP / "scripts/pprofagent"))
 HELLO = 'int main(void) { return write(1, "hello\\n", 6) != 6; }\n'
 
 

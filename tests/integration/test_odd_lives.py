@@ -134,9 +134,9 @@ def test_loaded_late_and_unloaded():
     """By dlopen instead of a preload: it stays in, and out of the way."""
     argv = [program("odd_lives"), "late", agent()]
     done = subprocess.run(argv, env=environment(addr="127.0.0.1:0"), capture_output=True, timeout=60)
-    equal((done.returncode, done.stdout, done.stderr), (0, b"loaded 100 times, 0 broken\n", b""), "end")
+    equal((done.returncode, done.stdout, done.stderr), (0, b"loaded 100 times, 0 broken, still there\n", b""), "end")
     done = subprocess.run(argv, env=environment(None, agent(), addr="127.0.0.1:0"), capture_output=True, timeout=60)
-    equal((done.returncode, done.stdout, done.stderr), (0, b"loaded 100 times, 0 broken\n", b""), "end under a preload")
+    equal((done.returncode, done.stdout, done.stderr), (0, b"loaded 100 times, 0 broken, still there\n", b""), "end under a preload")
 
 
 @parallel

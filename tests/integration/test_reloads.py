@@ -25,12 +25,12 @@ def test_library_that_comes_back_is_one():
         app.line()
         until(lambda: figure(app, "module_generation") > 10, "ten unloads")
         before = figure(app, "module_generation")
-        profile = app.profile("profile", seconds=2, hz=1000)
+        profile = app.profile("profile", seconds=1, hz=1000)
         loads = figure(app, "module_generation") - before
         view = View(profile)
         share = view.below("inner_burn", "cpu") / view.total("cpu")
         note(f"{len(profile.samples)} stacks, {loads} loads, {share:.0%} in the library")
-        assert loads > 50 and share > 0.5, f"{loads} loads, {share:.0%} in the library: it was not sampled"
+        assert loads > 20 and share > 0.5, f"{loads} loads, {share:.0%} in the library: it was not sampled"
         assert len(profile.samples) < loads / 2, f"{len(profile.samples)} stacks behind {loads} loads"
 
 

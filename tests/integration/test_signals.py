@@ -78,8 +78,9 @@ def test_itimer_with_a_handler_before_the_profile():
     with own_sigprof("itimer") as app:
         def work():
             with Profiling(app) as p:
-                pass
+                taken = int(re.search(r"^sampling_signal=(\d+)", app.get("agent").text, re.M)[1])
             assert p.view.total("samples") > 100, p.view.total("samples")
+            assert taken > signal.SIGRTMIN, f"the profile uses signal {taken}"
         own, ms = itimer(app, work)
         enough(own, ms, "handler first")
 

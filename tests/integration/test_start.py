@@ -45,17 +45,19 @@ def test_closed_standard_descriptors():
 def test_agent_holds_no_descriptor_of_the_program():
     """Closing a descriptor really closes it: the agent's private table keeps no copy."""
     ours, theirs = socket.socketpair()
-    with App(program("idle"), stdin=subprocess.PIPE, pass_fds=[theirs.fileno()]) as app:
+    code = f"import os, sys, time; print('ready', flush=True); sys.stdin.readline(); os.close({theirs.fileno()}); time.sleep(1000)"
+    with App(needs("python3"), "-c", code, stdin=subprocess.PIPE, pass_fds=[theirs.fileno()]) as app:
         theirs.close()
         equal(app.line(), "ready")
         lib.until(app.answers, "the agent answers")
-        app.say("end")
-        app.process.wait(10)
+        app.say("close it")
         ours.settimeout(10)
-        equal(ours.recv(1), b"", "what comes from a socket whose only holder ended")
+        equal(ours.recv(1), b"", "what comes from a socket whose only holder closed it")
+        equal(app.process.poll(), None, "end of the program")
 
 
 @parallel
+@limit(40)
 def test_stdout_closed_by_the_program_reaches_the_reader():
     """`program | cat`: when the program closes its stdout, cat ends although the program lives on."""
     code = "import os, time; os.write(1, b'x'); os.close(1); os.close(2); time.sleep(1000)"

@@ -302,22 +302,28 @@ def test_ten_thousand_threads():
 
 
 def no_eintr(seconds):
-    """27 blocking calls in threads that cannot cope with EINTR; dumps and wall-clock profiles all the time."""
+    """27 blocking calls in threads that cannot cope with EINTR; dumps, wall-clock and CPU profiles all the time."""
     app = App(program("eintr"), stdin=subprocess.PIPE)
     with app:
         equal(app.line(), "ready")
-        end, dumps, walls = time.monotonic() + seconds, 0, []
+        end, dumps, walls, cpus = time.monotonic() + seconds, 0, [], []
 
         def wall_profiles():
             while time.monotonic() < end - 1:
                 walls.append(app.get("wall", seconds=1, hz=500).status)
-        beside = threading.Thread(target=wall_profiles)
-        beside.start()
+
+        def cpu_profiles():
+            while time.monotonic() < end - 1:
+                cpus.append(app.get("profile", seconds=1, hz=1000).status)
+        beside = [threading.Thread(target=wall_profiles), threading.Thread(target=cpu_profiles)]
+        for one in beside:
+            one.start()
         while time.monotonic() < end:
             equal(app.get("goroutine", debug=dumps % 3).status, 200, "dump")
             dumps += 1
-        beside.join()
-        equal(set(walls), {200}, "wall-clock profiles")
+        for one in beside:
+            one.join()
+        equal((set(walls), set(cpus)), ({200}, {200}), "wall-clock and CPU profiles")
         app.process.stdin.close()
         app.process.stdin = None
         status, out, _ = app.finish()

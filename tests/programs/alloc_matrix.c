@@ -163,7 +163,7 @@ static void try(enum maker m, size_t align, size_t size)
 
 int main(void)
 {
-	volatile size_t huge = SIZE_MAX;
+	volatile size_t huge = SIZE_MAX, wraps;
 
 	setvbuf(stdout, malloc(1 << 16), _IOFBF, 1 << 16);
 	errno = STAYS;
@@ -183,6 +183,10 @@ int main(void)
 	printf(" errno=%d\n", errno);
 	errno = STAYS;
 	printf("reallocarray overflow null=%d", !reallocarray(NULL, huge / 2, 3));
+	printf(" errno=%d\n", errno);
+	errno = STAYS;
+	wraps = ((size_t)1 << 63) + 1; /* twice that is 2 */
+	printf("products that wrap null=%d,%d", !calloc(wraps, 2), !reallocarray(NULL, wraps, 2));
 	printf(" errno=%d\n", errno);
 	return 0;
 }

@@ -312,7 +312,8 @@ static int late(const char *path)
 	}
 	atomic_store(&stop, true);
 	join(threads, 4);
-	printf("loaded 100 times, %d broken\n", atomic_load(&broken));
+	printf("loaded 100 times, %d broken, %s\n", atomic_load(&broken),
+	       dlopen(path, RTLD_NOW | RTLD_NOLOAD) ? "still there" : "gone");
 	return 0;
 }
 

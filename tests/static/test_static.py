@@ -282,6 +282,7 @@ def test_scripts_are_executable_and_documented():
             assert "SPDX-License-Identifier" in path.read_text()[:200], f"{path} has no license line"
 
 
+
 # ---------------------------------------------------------------- the makefiles
 
 @parallel

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that each have a mutant (tests/mutants) and that no other test would miss."""
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import lib
+from lib import App, BUILD, agent, environment, equal, limit, needs, parallel, program, scratch, until
+from stacks import View
+
+
+def library(name):
+    path = BUILD / "tests/libraries" / f"{name}.so"
+    assert path.exists(), f"{path} is not there: run make programs"
+    return str(path)
+
+
+@parallel
+@limit(60)
+def test_blocks_of_the_start():
+    """dlsym of another preload allocates: those blocks are kept apart and known for ever (hazard A3)."""
+    done = subprocess.run([program("keeps"), "errno", "0.1"], env=environment(None, f"{library('allocates')} {agent()}", addr="127.0.0.1:0"),
+                          capture_output=True, timeout=30)
+    equal((done.returncode, done.stdout, done.stderr), (0, b"all given back\nmany rounds, 0 changed\n", b""), "end")
+
+
+@parallel
+def test_table_of_functions_is_read_only():
+    """Who can write to it takes the program over (hazard A5)."""
+    nm = needs("nm")
+    lines = subprocess.run([nm, agent()], check=True, capture_output=True, text=True).stdout.splitlines()
+    (offset,) = (int(line.split()[0], 16) for line in lines if line.split()[-1] == "real")
+    with App(program("spin")) as app:
+        app.line()
+        maps = [line.split() for line in pathlib.Path(f"/proc/{app.pid}/maps").read_text().splitlines() if line.endswith("/libpprofagent.so")]
+        base = min(int(words[0].split("-")[0], 16) for words in maps)
+        rights = [words[1] for words in maps if int(words[0].split("-")[0], 16) <= base + offset < int(words[0].split("-")[1], 16)]
+        equal(rights, ["r--p"], "rights of the page of the table")
+
+
+@parallel
+def test_errno_under_a_profile():
+    """A handler that changed errno would do so a thousand times a second (hazard B1)."""
+    with App(program("keeps"), "errno", "3") as app:
+        samples = app.profile("profile", seconds=1, hz=1000).total("samples")
+        equal(app.finish(), (0, b"many rounds, 0 changed\n", b""), "end")
+        assert samples > 10, f"{samples} samples"
+
+
+@parallel
+def test_failed_realloc_keeps_the_sample():
+    """The block is in use as before (hazard B9)."""
+    with App(program("keeps"), "realloc", stdin=subprocess.PIPE, memprofilerate=1) as app:
+        equal(app.line(), "failed")
+        view = View(app.profile("heap"))
+        equal((view.below("keep_block", "inuse_objects"), view.below("keep_block", "inuse_space")), (1, 1 << 20), "block whose realloc failed")
+        equal(app.finish()[0], 0, "status")
+
+
+@parallel
+@limit(60)
+def test_threads_that_could_not_begin():
+    """They do not count: the last thread is the last one, and ends the process (hazards B12, G2)."""
+    with App(program("keeps"), "refused") as app:
+        equal(app.finish(30), (0, b"last\n", b""), "end")
+
+
+@parallel
+@limit(60)
+def test_children_that_only_exec():
+    """Neither such a child nor what it becomes gets a thread of ours (hazard D5)."""
+    strace = needs("strace")
+    directory = scratch()
+    done = subprocess.run([strace, "-f", "-e", "trace=clone,clone3", "-o", directory / "calls", "env", f"LD_PRELOAD={agent()}",
+                           f"PPROF_ADDR=unix:{directory}/socket", program("keeps"), "execs", "/bin/true"], env=environment(), capture_output=True, timeout=60)
+    equal((done.returncode, done.stdout), (0, b""), f"end of it ({done.stderr})")
+    calls = (directory / "calls").read_text().splitlines()
+    equal(sum("CLONE_THREAD" in line and "resumed" not in line for line in calls), 1, "threads")
+    assert sum("SIGCHLD" in line and "clone" in line for line in calls) >= 20, f"children: {calls}"
+
+
+@parallel
+def test_handler_stays():
+    """Without it a signal that is late would kill the process (hazard E2)."""
+    with App(program("spin")) as app:
+        app.line()
+        for _ in range(2):
+            app.profile(seconds=1)
+
+            def agent_is_done():
+                # the agent gives the signal back, if it does, some time behind the profile
+                return "cpu_period_ns=0" in app.get("agent").text
+            until(agent_is_done, "the end of the profile")
+            caught = int(re.search(r"SigCgt:\t(\w+)", pathlib.Path(f"/proc/{app.pid}/status").read_text())[1], 16)
+            assert caught >> 26 & 1, f"signals that are caught: {caught:x}"
+
+
+@parallel
+def test_small_stacks():
+    """A stack with no room for a handler, and an alternate one for handlers, as Go's (hazard C2)."""
+    with App(program("keeps"), "small", "3") as app:
+        samples = app.profile("profile", seconds=1, hz=1000).total("samples")
+        equal(app.finish(), (0, b"whole\n", b""), "end")
+        assert samples > 10, f"{samples} samples"
+
+
+@parallel
+def test_no_destructor():
+    """Hooks run until the last instruction (hazard I1). One destructor is the compiler's own."""
+    text = subprocess.run([needs("readelf"), "-dW", agent()], check=True, capture_output=True, text=True).stdout
+    equal(re.search(r"FINI_ARRAYSZ\)\s+(\d+)", text)[1], "8", "bytes of the table of destructors")
+
+
+TRUSTED = """set -e
+mount -t tmpfs -o size=64m tmpfs {at}/over
+mkdir {at}/over/upper {at}/over/work
+mount -t overlay -o lowerdir=/usr/lib,upperdir={at}/over/upper,workdir={at}/over/work overlay /usr/lib
+cp {agent} /usr/lib/libpprofagent.so
+chmod 4755 /usr/lib/libpprofagent.so
+exec setpriv --reuid 65534 --regid 65534 --clear-groups env LD_PRELOAD=libpprofagent.so PPROF_ADDR=127.0.0.1:0 PPROF_PORT_FILE={at}/open/port \
+PPROF_OUTPUT={at}/open {at}/cat /proc/self/maps /proc/self/status
+"""
+
+
+@parallel
+@limit(60)
+def test_setuid_program_in_a_trusted_directory():
+    """The one way into a privileged program: by a name without slash, from a directory of the system, with a setuid bit of
+    its own. There it does nothing (hazard A13). In a mount namespace: the system's own directories stay as they are."""
+    if os.getuid() != 0:
+        lib.skip("needs root to make a setuid program")
+    unshare, _, cat = needs("unshare", "setpriv", "cat")
+    at = scratch()
+    at.chmod(0o755)
+    (at / "over").mkdir()
+    (at / "open").mkdir()
+    (at / "open").chmod(0o777)
+    shutil.copy(cat, at / "cat")
+    (at / "cat").chmod(0o4755)
+    done = subprocess.run([unshare, "--mount", "--propagation", "private", "sh", "-c", TRUSTED.format(at=at, agent=agent())], env=environment(),
+                          capture_output=True, text=True, timeout=40)
+    if "mount:" in done.stderr:
+        lib.skip(f"no overlay can be mounted here: {done.stderr}")
+    equal((done.returncode, done.stderr), (0, ""), "end")
+    equal(re.search(r"^Uid:\t.*$", done.stdout, re.M)[0], "Uid:\t65534\t0\t0\t0", "users of the program")
+    assert "/usr/lib/libpprofagent.so" in done.stdout, f"the loader did not take it: {done.stdout}"
+    equal(re.search(r"^Threads:\t(\d+)", done.stdout, re.M)[1], "1", "threads")
+    equal(os.listdir(at / "open"), [], "files of the agent")
+    assert not pathlib.Path("/usr/lib/libpprofagent.so").exists(), "the machine's own directory was changed"
