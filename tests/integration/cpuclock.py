@@ -13,26 +13,39 @@ def process_ns(pid):
     return time.clock_gettime_ns((~pid << 3) | 2)
 
 
-def agent_ns(pid):
+def agent_task(pid):
     for task in os.listdir(f"/proc/{pid}/task"):
         directory = pathlib.Path(f"/proc/{pid}/task/{task}")
         if (directory / "comm").read_text() == "pprof-agent\n":
-            return int((directory / "schedstat").read_text().split()[0])
+            return directory
     raise AssertionError("no thread of the agent")
 
 
+TICK_NS = int(time.clock_getres(5) * 1e9)  # CLOCK_REALTIME_COARSE advances by the kernel's tick
+
+
 class Clock:
-    """Looks at the program's CPU clock, less the agent's: (wall clock before the look, the look, wall clock behind it)."""
+    """Looks at the program's CPU clock, less the agent's, all the time: (wall clock before the look, the least and the most that
+    it can have been, wall clock behind it). What the kernel says of a thread that runs is up to a tick old."""
 
     def __init__(self, pid):
         self.pid, self.looks, self.on = pid, [], True
+        self.agent = agent_task(pid)
         self.thread = threading.Thread(target=self._look)
+
+    def _agent(self):
+        """(its CPU time, whether it stood still)"""
+        state = (self.agent / "stat").read_text().rsplit(") ", 1)[1][0]
+        return int((self.agent / "schedstat").read_text().split()[0]), state != "R"
 
     def _look(self):
         while self.on:
             before = time.time_ns()
-            cpu = process_ns(self.pid) - agent_ns(self.pid)
-            self.looks.append((before, cpu, time.time_ns()))
+            first = self._agent()
+            process = process_ns(self.pid)
+            second = self._agent()
+            still = first == second and first[1]
+            self.looks.append((before, process - second[0] - (0 if still else TICK_NS), process - first[0], time.time_ns()))
             time.sleep(0.002)
 
     def __enter__(self):
@@ -48,9 +61,11 @@ class Clock:
 
     def between(self, start, end):
         """The least and the most that the program can have used between two times."""
-        outer = max(c for _, c, behind in self.looks if behind <= start), min(c for before, c, _ in self.looks if before >= end)
-        inner = min(c for before, c, _ in self.looks if before >= start), max(c for _, c, behind in self.looks if behind <= end)
-        return inner[1] - inner[0], outer[1] - outer[0]
+        most = (min(high for before, _, high, _ in self.looks if before >= end) -
+                max(low for _, low, _, behind in self.looks if behind <= start))
+        least = (max(low for _, low, _, behind in self.looks if behind <= end) -
+                 min(high for before, _, high, _ in self.looks if before >= start))
+        return least, most
 
 
 def check(clock, profile, said, threads, what):
