@@ -358,12 +358,13 @@ async function run(base) {
 	await attempt("no-cors", base + "heap?debug=1", {mode: "no-cors"});
 	await attempt("same", "/debug/pprof/heap?debug=1", {});
 	await attempt("page", base + "ui/heap", {mode: "cors"});
-	for (const kind of ["script", "img", "iframe"]) {
-		const element = document.createElement(kind);
+	await attempt("start", base + "profile?seconds=1", {mode: "no-cors"});
+	for (const kind of ["script", "img", "image", "iframe"]) {
+		const element = document.createElement(kind === "image" ? "img" : kind);
 		await new Promise(done => {
 			element.onload = () => { window.got.push([kind, "loaded"]); done(); };
 			element.onerror = () => { window.got.push([kind, "refused"]); done(); };
-			element.src = base + (kind === "script" ? "ui/pprof.js" : kind === "img" ? "ui/icon.svg" : "ui/heap");
+			element.src = base + (kind === "script" ? "ui/pprof.js" : kind === "img" ? "ui/icon.svg" : kind === "image" ? "profile?seconds=1" : "ui/heap");
 			document.body.append(element);
 		});
 	}
@@ -409,7 +410,7 @@ def test_other_origins_read_nothing():
                     equal(browser.js("document.querySelector('iframe').contentDocument"), None)
                 else:
                     equal(what, ["refused"], f"{how} from {host}")
-            equal(sorted(how for how, *_ in got), sorted(["cors", "no-cors", "same", "page", "script", "img", "iframe"]))
+            equal(sorted(how for how, *_ in got), sorted(["cors", "no-cors", "same", "page", "start", "script", "img", "image", "iframe"]))
 
         # DNS rebinding: a name of the attacker's that now means this machine, with the page that his server
         # gave a moment ago.
@@ -422,10 +423,14 @@ def test_other_origins_read_nothing():
         browser.js(f"run('{rebound}/debug/pprof/')")
         browser.until("window.over")
         got = {how: what for how, *what in browser.js("window.got")}
-        for how in ("cors", "no-cors", "same", "page"):
+        for how in ("cors", "no-cors", "same", "page", "start"):
             equal(got[how][1], 403, how)
             assert "not allowed" in got[how][2], got[how]
-        equal((got["script"], got["img"]), (["refused"], ["refused"]))
+        equal((got["script"], got["img"], got["image"]), (["refused"],) * 3)
+        # and none of the requests for a profile began one
+        counters = dict(re.findall(r"^(\w+) +(\d+)  ", app.get("agent").text, re.M))
+        equal((counters["cpu_samples"], counters["cpu_periods_settled"], app.cpu_timers()), ("0", "0", 0), "samples taken")
+        assert int(counters["http_requests_denied"]) >= 20, counters["http_requests_denied"]
         # Opened by hand it is as closed, and says what to do.
         browser.open(rebound + "/debug/pprof/heap?debug=1")
         text = browser.js("document.body.textContent")
