@@ -13,8 +13,8 @@ UNWIND_SAN := $(TEST_CFLAGS) -DVERSION='"$(VERSION)"' -ftls-model=initial-exec -
 ORACLE_LIBS := libc.so.6 libstdc++.so.6 libcrypto.so.3 libLLVM-14.so.1
 ORACLE_FILES ?= $(wildcard $(foreach d,/lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu /lib64 /usr/lib64,$(ORACLE_LIBS:%=$(d)/%)) \
 	/lib64/ld-linux-x86-64.so.2 /usr/bin/python3 /usr/bin/node /usr/bin/perl /usr/bin/redis-server /usr/sbin/nginx)
-WALKS ?= 1000000
-STORM ?= 12
+WALKS ?= 3000000
+STORM ?= 30
 
 check-oracle: $(BUILD)/tests/oracle ## every row of the unwind tables of ORACLE_FILES against libunwind's step
 	$(Q)$(BUILD)/tests/oracle $(sort $(realpath $(ORACLE_FILES)))
