@@ -18,7 +18,7 @@
 /* A word holds 32 filter bits below and the number of its insertions above: a bit is cleared only
  * by a compare-and-swap that sees that nothing was inserted meanwhile. */
 struct live_filter {
-	uint32_t mask; /* number of words - 1 */
+	_Atomic uint32_t mask; /* number of words - 1; read through a pointer that was not acquired */
 	/* while it is being filled: how many steps there are, were begun, were ended */
 	uint64_t total;
 	_Atomic uint64_t begun, ended;
@@ -32,7 +32,7 @@ enum { LIVEFILTER_WORDS = 1024 }; /* of the first filter: 8 KiB, 32,768 bits */
 static inline bool livefilter_maybe(uint32_t hash)
 {
 	const struct live_filter *f = atomic_load_explicit(&livefilter, memory_order_relaxed);
-	const _Atomic uint64_t *word = f->word + (size_t)(hash >> 5 & f->mask);
+	const _Atomic uint64_t *word = f->word + (size_t)(hash >> 5 & atomic_load_explicit(&f->mask, memory_order_relaxed));
 
 	return (uint32_t)atomic_load_explicit(word, memory_order_relaxed) >> (hash & 31) & 1;
 }
