@@ -18,7 +18,8 @@ def shapes(text):
     """Its lines, without what no two processes share: every run of hexadecimal or decimal digits is one N."""
     text = re.sub(r"0x[0-9a-f]+", "N", text)
     text = re.sub(r"\b[0-9a-f]{16,}\b", "N", text)
-    return set(re.sub(r"\d+", "N", text).splitlines())
+    # a longer number has fewer spaces before it
+    return set(re.sub(r" +", " ", re.sub(r"\d+", "N", text)).splitlines())
 
 
 def raw(app, text):
