@@ -18,7 +18,7 @@
 #include "agent/base/mem.h"
 #include "agent/base/sys.h"
 #include "encode/elf.h"
-#include "encode/symbols.h"
+#include "encode/maps.h"
 #include "hooks/real.h"
 
 enum { CHUNK = 64 << 10, OVERLAP = 32, STRINGS_MAX = 64 << 20 };
@@ -119,15 +119,15 @@ static const struct known *verdict_of(const char *path, bool wrapped)
 	return v->found;
 }
 
-static bool contains(const struct mapping *m, const void *function)
+static bool contains(const struct map *m, const void *function)
 {
-	return (uintptr_t)function >= m->start && (uintptr_t)function < m->limit;
+	return (uintptr_t)function >= m->start && (uintptr_t)function < m->end;
 }
 
 void foreign_say(void (*say)(void *to, const char *sentence), void *to)
 {
-	struct symbols *symbols = symbols_open();
 	const char *rival = real_rival();
+	struct maps maps;
 	char text[512];
 
 	if (rival) {
@@ -137,11 +137,12 @@ void foreign_say(void (*say)(void *to, const char *sentence), void *to)
 			rival);
 		say(to, text);
 	}
-	for (size_t i = 0; symbols && i < symbols_mappings(symbols); i++) {
-		const struct mapping *m = symbols_mapping(symbols, i);
-		const struct known *found;
-
+	/* without the list there is nothing to say */
+	maps_read(&maps);
+	for (size_t i = 0; i < maps.n; i++) {
+		const struct map *m = &maps.list[i];
 		bool wrapped = contains(m, (const void *)real.malloc);
+		const struct known *found;
 
 		if (m->path[0] != '/' || contains(m, (const void *)foreign_say) ||
 		    (rival && !strcmp(m->path, rival)))
@@ -161,6 +162,5 @@ void foreign_say(void (*say)(void *to, const char *sentence), void *to)
 				m->path, found->symbol, found->allocator);
 		say(to, text);
 	}
-	if (symbols)
-		symbols_close(symbols);
+	maps_free(&maps);
 }
