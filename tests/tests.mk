@@ -27,11 +27,11 @@ check: all ## everything that must pass before a commit
 	for suite in $(CHECKS_ALONE); do $(MAKE) --no-print-directory $$suite || failed="$$failed $$suite"; done; \
 	if [ -n "$$failed" ]; then echo "check: failed:$$failed"; exit 1; fi
 
-check-long: all $(TESTED) ## the storms and repetitions that take long
+check-long: all $(TESTED) $(if $(TEST),,check-long-suites) ## the storms and repetitions that take long (TEST=word: only those tests)
 	$(Q)$(RUN_TESTS) --name long --long tests/integration tests/real $(if $(TEST),-k $(TEST))
 
-.PHONY: check-trace-seeds
-check-long: check-trace-seeds
+.PHONY: check-trace-seeds check-long-suites
+check-long-suites: check-trace-seeds
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all
 check-trace-seeds: ## traces of random records, 4000 seeds, under sanitizers
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/san CFLAGS="$(SAN)" LDFLAGS="$(SAN)" $(BUILD)/san/tests/unit
@@ -98,7 +98,7 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 $(BUILD)/tests/programs/every_wait: $(wildcard tests/programs/every_wait_*.h)
 
 .PHONY: check-mutants
-check-long: check-mutants
+check-long-suites: check-mutants
 check-mutants: all programs ## each rule of tests/mutants switched off: its test must fail (MUTANT=word)
 	$(Q)BUILD="$(BUILD)" python3 tests/mutants/run.py $(MUTANT)
 

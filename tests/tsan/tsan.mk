@@ -3,7 +3,7 @@
 # modules behind the hooks. Tests that read stacks (the unwinder's) cannot run so: the sanitizer changes their
 # frames, and reading another thread's stack is what they are about.
 .PHONY: check-tsan
-check-long: check-tsan
+check-long-suites: check-tsan
 TSAN := -fsanitize=thread -Wno-tsan -DDESTRUCTOR_ROUNDS=2
 TSAN_UNIT := test_heap test_livemap test_locks test_tally test_trace.c test_unloads test_http_parts test_access test_address test_request \
 	test_maps test_perfmap test_sizeclass test_symtab test_demangle test_encode_text

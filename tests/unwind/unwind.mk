@@ -3,7 +3,7 @@
 
 .PHONY: check-oracle check-walks check-storm check-unwind check-unwind-long fuzz-eh-frame
 CHECKS_BESIDE += check-oracle check-walks check-storm
-check-long: check-unwind-long
+check-long-suites: check-unwind-long
 UNWIND := dwarf_expr ehframe ehrun unwind unwind_guess unwind_rule unwind_step
 UNWIND_SRC := $(patsubst %,agent/collect/%.c,$(UNWIND) unwind_stack unwind_remote modules unloads) $(wildcard agent/base/*.c)
 UNWIND_OBJ := $(patsubst %,$(BUILD)/obj/agent/collect/%.o,$(UNWIND)) \
