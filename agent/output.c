@@ -277,11 +277,12 @@ static bool main_blocks(int sig)
 	return mask >> (sig - 1) & 1;
 }
 
-/* A signal that is sent to this thread by its own number is handled in it, and interrupts nobody's call. */
+/* A signal that is sent to this thread by its own number is handled in it, and interrupts nobody's call. The
+ * program's own handler must not run here. */
 static void take_signal(void)
 {
 	uint64_t one = (uint64_t)1 << (self.dump_signal - 1);
-	bool takes = !main_blocks(self.dump_signal);
+	bool takes = deaths_has(self.dump_signal) && !main_blocks(self.dump_signal);
 
 	if (takes != self.takes_signal)
 		sys_sigprocmask(takes ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL);

@@ -104,6 +104,13 @@ bool deaths_watch(int sig, bool fatal)
 	return self.real(sig, &act, NULL) == 0;
 }
 
+bool deaths_has(int sig)
+{
+	struct sigaction act;
+
+	return self.real(sig, NULL, &act) == 0 && is_ours(&act);
+}
+
 int deaths_action(int sig, const struct sigaction *act, struct sigaction *old)
 {
 	struct sigaction ours, before;

@@ -24,6 +24,9 @@ void deaths_start(int (*real_sigaction)(int, const struct sigaction *, struct si
  * and it is watched from the moment that it does. Context: init. */
 bool deaths_watch(int sig, bool fatal);
 
+/* Is it our handler that would run now? Context: agent. */
+bool deaths_has(int sig);
+
 extern _Atomic uint64_t deaths_watched HIDDEN; /* bit sig - 1 */
 
 /* Context: hook. */

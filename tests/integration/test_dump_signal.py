@@ -106,6 +106,23 @@ def test_a_signal_that_the_program_waits_for_stays_its_own():
 
 @parallel
 @limit(60)
+def test_a_handler_of_the_program_never_runs_in_our_thread():
+    """It takes the signal over while it runs, and gives it back: our thread leaves it alone in between."""
+    code = ("import signal, sys\nprint('ready', flush=True)\nfor action in (lambda *_: None, signal.SIG_DFL):\n"
+            " sys.stdin.readline(); signal.signal(signal.SIGUSR1, action); print('set', flush=True)\nsys.stdin.readline()")
+    with App("/usr/bin/env", "python3", "-c", code, stdin=-1, output=lib.scratch(), dump_signal="USR1", exe="python3*") as app:
+        equal(app.line(), "ready")
+        until(lambda: caught_by_agent(app.pid), "the agent's thread takes the signal")
+        app.say("")
+        equal(app.line(), "set")
+        until(lambda: not caught_by_agent(app.pid), "the agent's thread leaves the signal")
+        app.say("")
+        equal(app.line(), "set")
+        until(lambda: caught_by_agent(app.pid), "the agent's thread takes the signal again")
+
+
+@parallel
+@limit(60)
 def test_dump_says_what_it_needs():
     def dump(*args):
         done = subprocess.run([LAUNCHER, "--dump", *map(str, args)], env=lib.environment(), capture_output=True, text=True)
