@@ -31,17 +31,17 @@ bench-hostile: all $(BUILD)/tests/bench/units ## what a crowd of hostile clients
 bench-real: all $(BUILD)/tests/bench/passing.so $(BUILD)/tests/bench/churn_cc $(BUILD)/tests/bench/churn_rs ## what the idle agent costs real programs (ROUNDS=15, WORD=name)
 	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/real.py $(or $(ROUNDS),15) "$(WORD)"
 
-$(BUILD)/tests/bench/passing.so: tests/bench/work/passing.c
+$(BUILD)/tests/bench/passing.so: tests/bench/loads/passing.c
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O2 -D_GNU_SOURCE -shared -fPIC -fno-builtin-malloc -fno-builtin-calloc -Wall -Wextra -o $@ $< -lpthread -ldl
 
-$(BUILD)/tests/bench/churn_cc: tests/bench/work/churn.cc
+$(BUILD)/tests/bench/churn_cc: tests/bench/loads/churn.cc
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -O2 -Wall -Wextra -o $@ $<
 
-$(BUILD)/tests/bench/churn_rs: tests/bench/work/churn.rs
+$(BUILD)/tests/bench/churn_rs: tests/bench/loads/churn.rs
 	$(call say,RUSTC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)MAKEFLAGS= rustc --edition 2021 -O -o $@ $<

@@ -3,7 +3,7 @@
 """What the idle agent, at its default settings, costs real programs: real.py [ROUNDS] [WORD]
 
 Five copies run at the same time on the same core: two as they are, one under the agent, one under a library that passes
-malloc and free through and does nothing (work/passing.c), one under the same with a thread that sleeps. Whatever
+malloc and free through and does nothing (loads/passing.c), one under the same with a thread that sleeps. Whatever
 the machine does meets all of them alike, and only their own CPU time is compared (children included; of servers: from
 the first request to the last, which come from the other cores). Per program: the median over the rounds of each copy /
 mean of the two plain ones, with its quartiles, and of one plain copy against the other, which is the noise. Programs
