@@ -7,8 +7,8 @@ BENCHES := first start malloc lock unwind trace symbols hostile real
 
 bench: $(BENCHES:%=bench-%) ## all benchmarks: the tables of docs/performance.md
 
-bench-first: ## how long a newcomer waits: fresh clone, make, a program, its first flame graph in a browser
-	$(Q)env -u MAKEFLAGS -u MAKELEVEL python3 tests/bench/first_graph.py
+bench-first: ## how long a newcomer waits: clone, make, a program, its first flame graph (ROOT=an empty Debian's directory)
+	$(Q)env -u MAKEFLAGS -u MAKELEVEL python3 tests/bench/first_graph.py $(if $(ROOT),--root $(ROOT))
 
 bench-start: all programs ## what the agent adds to 200 short children of a shell
 	$(Q)python3 tests/bench/start.py $(BUILD) $(ROUNDS)

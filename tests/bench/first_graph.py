@@ -4,7 +4,11 @@
 started under the launcher, five seconds of its CPU time drawn by a real browser (chromium, where there is one; else
 the same bytes fetched). Prints a table of the steps.
 
-Usage: first_graph.py [program arguments...]      default: a busy python3
+With --root the clone, the installation, make and the program are in that root directory, which can be an empty Debian
+(debootstrap --variant=minbase bookworm DIRECTORY; as root): then it is a machine on which nothing is installed. The
+browser stays outside.
+
+Usage: first_graph.py [--root DIRECTORY] [program arguments...]      default: a busy perl, which every Debian has
 """
 import os
 import pathlib
@@ -18,8 +22,9 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/integration"))
 os.environ.setdefault("BUILD", str(TOP / "build"))
-BUSY = ["/usr/bin/python3", "-c", "while True: sum(i * i for i in range(10000))"]
+BUSY = ["/usr/bin/perl", "-e", "sub busy { my $sum = 0; $sum += $_ * $_ for 1 .. 10000 } busy() while 1"]
 rows = []
+root = pathlib.Path("/")
 
 
 def processor():
@@ -34,16 +39,29 @@ def step(what, action):
     return result
 
 
-def run(*argv, cwd=None):
-    done = subprocess.run([str(a) for a in argv], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def inside(path):
+    """Its name for who has the root directory as his own."""
+    return "/" + str(path.relative_to(root))
+
+
+def enter(argv, cwd):
+    """The command line that runs argv in cwd, within the root directory."""
+    argv = [inside(a) if isinstance(a, pathlib.Path) else a for a in argv]
+    if root == pathlib.Path("/"):
+        return ["env", "-C", inside(cwd), *argv]
+    return ["chroot", root, "env", "-C", inside(cwd), *argv]
+
+
+def run(*argv, cwd):
+    done = subprocess.run(enter(argv, cwd), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, argv))} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def start(clone, argv):
     """The program, and the address that the launcher's line tells."""
-    process = subprocess.Popen([clone / "scripts/pprofagent", "--port", "auto", *argv], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(enter([clone / "scripts/pprofagent", "--port", "auto", *argv], clone),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     for line in process.stderr:
         found = re.search(r"listening on (http://\S+)", line)
         if found:
@@ -65,12 +83,17 @@ def draw(address):
 
 
 def main():
-    argv = sys.argv[1:] or BUSY
-    with tempfile.TemporaryDirectory() as directory:
+    global root
+    argv = sys.argv[1:]
+    if argv[:1] == ["--root"]:
+        root = pathlib.Path(argv[1]).resolve()
+        argv = argv[2:]
+    argv = argv or BUSY
+    with tempfile.TemporaryDirectory(dir=root / "tmp") as directory:
         clone = pathlib.Path(directory) / "clone"
-        step("git clone", lambda: run("git", "clone", "-q", TOP, clone))
+        step("git clone", lambda: subprocess.run(["git", "clone", "-q", TOP, clone], check=True))
         step("scripts/install-deps --build", lambda: run("scripts/install-deps", "--build", cwd=clone))
-        step("make", lambda: run("make", f"-j{os.cpu_count()}", f"BUILD={clone}/build", cwd=clone))
+        step("make", lambda: run("make", f"-j{os.cpu_count()}", f"BUILD={inside(clone)}/build", cwd=clone))
         process, address = step("scripts/pprofagent ./program: it listens", lambda: start(clone, argv))
         try:
             how = step("five seconds of CPU time as a flame graph", lambda: draw(address))
