@@ -60,20 +60,20 @@ static struct bucket *bucket_here(enum series series, const void *leaf)
 	return bucket_of(series, record_here_at(leaf));
 }
 
-static void add_block(uint64_t ns, const struct stack *stack, const void *function)
+static void add_block(const struct contention_wait *wait, uint64_t ns, const void *function)
 {
 	uint64_t rate = self.block_rate, count = (uint64_t)1 << CONTENTION_COUNT_BITS;
 	struct bucket *b;
 
 	if (!ns)
 		ns = 1;
+	if (ns <= wait->kept_from_ns)
+		return;
 	if (ns < rate) {
-		if (random_below(rate) >= ns)
-			return;
 		count = (rate << CONTENTION_COUNT_BITS) / ns;
 		ns = rate;
 	}
-	b = stack ? bucket_of(SERIES_BLOCK, stack) : bucket_here(SERIES_BLOCK, function);
+	b = wait->trace.stack ? bucket_of(SERIES_BLOCK, wait->trace.stack) : bucket_here(SERIES_BLOCK, function);
 	if (!b)
 		return;
 	stat_add(STAT_BLOCK_EVENTS, 1);
@@ -132,14 +132,11 @@ static bool blame(const void *lock, uint64_t now)
 	return true;
 }
 
-/* While no trace runs, only that the thread waits, for one that may begin meanwhile. */
+/* While no trace runs, a trace that may begin meanwhile is told only that the thread waits. */
 static void trace_before(struct trace_wait *wait)
 {
-	if (tracebuf_on()) {
-		if (!tls.thread)
-			threads_adopt();
-		wait->stack = record_here_at(wait->function);
-	}
+	if (tracebuf_on() && !tls.thread)
+		threads_adopt();
 	if (tls.thread)
 		tracebuf_wait_begins(tls.thread, wait);
 }
@@ -159,6 +156,10 @@ bool contention_before(struct contention_wait *wait, const void *lock, const voi
 	};
 	wait->blames = lock && self.mutex_fraction && blame(lock, wait->trace.since_ns);
 	recorded = wait->blames || self.block_rate || tracebuf_on();
+	if (self.block_rate)
+		wait->kept_from_ns = random_below(self.block_rate);
+	if (tracebuf_on() || (lock && self.block_rate))
+		wait->trace.stack = record_here_at(function);
 	if (recorded)
 		trace_before(&wait->trace);
 	guard_leave();
@@ -249,7 +250,7 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 	if (tls.thread)
 		tracebuf_wait_ends(tls.thread, &wait->trace, now, end != WAIT_NONE, end == WAIT_GOT);
 	if (self.block_rate && end != WAIT_NONE)
-		add_block(now - wait->trace.since_ns, wait->trace.stack, function);
+		add_block(wait, now - wait->trace.since_ns, function);
 	guard_leave();
 }
 

@@ -4,7 +4,8 @@
  *
  * block (SERIES_BLOCK): the waiter's stack; its leaf is the function that it called. With the rate r a
  * wait of d >= r ns is always recorded, a shorter one with probability d/r, as r/d waits of r ns in
- * all: Go's rule, unbiased in both columns.
+ * all: Go's rule, unbiased in both columns. The dice are thrown, and for a lock the stack is taken, before
+ * the wait: whoever has waited has the lock, and others wait for him.
  *
  * mutex (SERIES_MUTEX): the unlocker's stack. One wait in n is sampled (PPROF_MUTEXPROFILEFRACTION) and
  * counts n-fold; its time is charged to those who unlocked meanwhile (collect/locks.h), and its count
@@ -32,7 +33,8 @@ enum { CONTENTION_COUNT_BITS = 16 };
 /* A wait that is under way; lies on the waiter's stack. */
 struct contention_wait {
 	struct trace_wait trace;
-	bool blames; /* the thread's lock_wait is this wait's */
+	uint64_t kept_from_ns; /* a wait of more than this goes into the block profile */
+	bool blames;	       /* the thread's lock_wait is this wait's */
 };
 
 enum contention_end {
