@@ -89,8 +89,8 @@ bool elf_debuglink(const struct elf *elf, char *buf, size_t size, uint32_t *out_
 /* The function range of the FDE that covers an address, through .eh_frame_hdr's search table. */
 bool elf_fde(const struct elf *elf, uint64_t vaddr, uint64_t *out_start, uint64_t *out_end);
 
-/* The name of the function that the PLT stub at this address jumps to: its length, or -1. The start
- * of the stub goes to *out_start. */
+/* The name of the function that the PLT entry at this address jumps to: its length, or -1. The start
+ * of the entry goes to *out_start. */
 long elf_plt_name(const struct elf *elf, uint64_t vaddr, char *buf, size_t size,
 		  uint64_t *out_start);
 

@@ -338,17 +338,17 @@ long elf_plt_name(const struct elf *elf, uint64_t vaddr, char *buf, size_t size,
 {
 	for (size_t i = 0; i < elf->n_plts; i++) {
 		const struct elf_range *plt = &elf->plts[i];
-		uint8_t code[ARCH_PLT_STUB] = { 0 };
+		uint8_t code[ARCH_PLT_ENTRY] = { 0 };
 		uint64_t start, slot;
 		Elf64_Sym symbol;
 		size_t n;
 
 		if (vaddr < plt->vaddr || vaddr - plt->vaddr >= plt->size)
 			continue;
-		/* .plt.got without IBT has stubs of half the size */
-		for (uint64_t stub = ARCH_PLT_STUB; stub >= ARCH_PLT_STUB / 2; stub /= 2) {
-			start = vaddr - (vaddr - plt->vaddr) % stub;
-			n = plt->vaddr + plt->size - start < stub ? plt->vaddr + plt->size - start : stub;
+		/* .plt.got without IBT has entries of half the size */
+		for (uint64_t entry = ARCH_PLT_ENTRY; entry >= ARCH_PLT_ENTRY / 2; entry /= 2) {
+			start = vaddr - (vaddr - plt->vaddr) % entry;
+			n = plt->vaddr + plt->size - start < entry ? plt->vaddr + plt->size - start : entry;
 			if (!elf_read(elf, start, code, n))
 				return -1;
 			slot = arch_plt_slot(code, start);

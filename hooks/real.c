@@ -169,7 +169,7 @@ void real_resolve(void)
 }
 
 /*
- * Called by the boot stub of row i with all argument registers saved: what to jump to.
+ * Called by the boot entry of row i with all argument registers saved: what to jump to.
  */
 void *real_boot(size_t i) __attribute__((visibility("hidden")));
 void *real_boot(size_t i)

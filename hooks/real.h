@@ -2,7 +2,7 @@
 /*
  * The next definition of every hooked symbol: `real.malloc(size)`.
  *
- * Usable from the first instruction: each pointer starts at a stub (agent/arch/<cpu>/boot.S) that
+ * Usable from the first instruction: each pointer starts at an entry (agent/arch/<cpu>/boot.S) that
  * resolves them all and goes on to the real function, so that a call through `real` never has to
  * ask whether it is ready. Written once, then sealed read-only.
  *

@@ -4,13 +4,9 @@
  * it when it overflows. When a level overflows too much the next one, four times its size, takes
  * what is new; entries never move.
  *
- * A slot is half a cache line, and each address has one of a group's seven that it is looked for
- * first: blocks of one 128 bytes, which share a set, want different slots. So nearly always a take
- * is one miss, and an insertion too.
- *
- * One slot: `key` is 0 (free), CLAIMED (being filled), or the address. `meta` holds the bucket, the
- * epoch, LIVE, and a tag that changes at each use. Whoever clears LIVE by compare-and-swap owns the
- * slot's end, and alone sets key back to 0.
+ * A slot (collect/liveslot.h) is half a cache line, and each address has one of a group's seven
+ * that it is looked for first: blocks of one 128 bytes, which share a set, want different slots. So
+ * nearly always a take is one miss, and an insertion too.
  *
  * Entries that share a filter bit share a set in every level (both are low bits of one hash), so
  * the remover of an entry can tell whether its bit is still needed.
@@ -23,6 +19,7 @@
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
 #include "agent/base/budget.h"
+#include "agent/collect/liveslot.h"
 
 enum {
 	WAYS = 7,
@@ -32,24 +29,11 @@ enum {
 	DENSE_SETS = 8 << 10,	      /* 2 MiB */
 	COPY_STEP = 32,		      /* sets copied to the next filter per insertion */
 };
-enum { FREE = 0, CLAIMED = 1 };
-
-/* meta: bits 0..47 bucket (aligned to 16, so that bit 0 is LIVE), 48..53 epoch, 54..63 tag */
-#define META_LIVE   ((uint64_t)1)
-#define META_BUCKET ((((uint64_t)1 << 48) - 1) & ~(uint64_t)15)
-#define META_TAG    ((uint64_t)1 << 54)
-
-struct slot {
-	_Atomic uintptr_t key;
-	_Atomic uint64_t meta;
-	_Atomic uint64_t size;
-	_Atomic uint64_t birth;
-};
 
 struct group {
 	_Atomic(struct group *) next;
 	char pad[24];
-	struct slot slot[WAYS];
+	struct liveslot slot[WAYS];
 };
 _Static_assert(sizeof(struct group) == 256, "whole cache lines: see base/arena.c");
 
@@ -102,11 +86,6 @@ static struct group *next_group(const struct group *g)
 	return atomic_load_explicit(&g->next, memory_order_acquire);
 }
 
-static uintptr_t key_of(const struct slot *slot)
-{
-	return atomic_load_explicit(&slot->key, memory_order_acquire);
-}
-
 /* Where in a group an address is looked for first. malloc's blocks lie 32 bytes or more apart, so
  * that the odd 16 bytes may share. */
 static unsigned first_way(uintptr_t address)
@@ -124,71 +103,15 @@ static bool position_used(uint32_t hash, uint32_t position)
 	for (unsigned l = 0; l < levels; l++) {
 		for (struct group *g = set_of(l, hash); g; g = next_group(g)) {
 			for (int i = 0; i < WAYS; i++) {
-				uintptr_t key = key_of(&g->slot[i]);
+				uintptr_t key = liveslot_key(&g->slot[i]);
 
-				if (key > CLAIMED && !((livemap_hash(key) ^ hash) & position))
+				if (key > LIVESLOT_CLAIMED &&
+				    !((livemap_hash(key) ^ hash) & position))
 					return true;
 			}
 		}
 	}
 	return false;
-}
-
-/* False when the slot is not in use. What comes out belongs together: one use, one epoch. */
-static bool slot_read(const struct slot *s, struct live *out, uint64_t *out_meta)
-{
-	uint64_t meta;
-
-	do {
-		meta = atomic_load_explicit(&s->meta, memory_order_acquire);
-		if (!(meta & META_LIVE))
-			return false;
-		out->size = atomic_load_explicit(&s->size, memory_order_relaxed);
-		out->birth = atomic_load_explicit(&s->birth, memory_order_relaxed);
-		atomic_thread_fence(memory_order_acquire);
-	} while (atomic_load_explicit(&s->meta, memory_order_relaxed) != meta);
-	out->bucket = (struct bucket *)(uintptr_t)(meta & META_BUCKET);
-	out->epoch = (unsigned)(meta >> 48) & (LIVE_EPOCHS - 1);
-	*out_meta = meta;
-	return true;
-}
-
-/* The same for a slot that belongs to somebody else. */
-static bool slot_peek(const struct slot *s, struct live *out, uint64_t *out_meta)
-{
-	out->address = key_of(s);
-	return out->address > CLAIMED && slot_read(s, out, out_meta) && key_of(s) == out->address;
-}
-
-/* Without a bucket it makes a pin: an address that nobody can take. */
-static bool slot_try(struct slot *s, const struct live *entry)
-{
-	uintptr_t expected = FREE;
-	uint64_t meta;
-
-	if (atomic_load_explicit(&s->key, memory_order_relaxed) != FREE ||
-	    !atomic_compare_exchange_strong_explicit(&s->key, &expected, CLAIMED,
-						     memory_order_acquire, memory_order_relaxed))
-		return false;
-	atomic_store_explicit(&s->size, entry->size, memory_order_relaxed);
-	atomic_store_explicit(&s->birth, entry->birth, memory_order_relaxed);
-	meta = atomic_load_explicit(&s->meta, memory_order_relaxed) & ~(META_TAG - 1);
-	meta += META_TAG;
-	if (entry->bucket)
-		meta |= META_LIVE | (uint64_t)entry->epoch << 48 | (uintptr_t)entry->bucket;
-	atomic_store_explicit(&s->meta, meta, memory_order_release);
-	atomic_store_explicit(&s->key, entry->address, memory_order_release);
-	return true;
-}
-
-/* Clears LIVE; false when someone else did, or changed the slot. */
-static bool slot_end(struct slot *s, uint64_t meta)
-{
-	if (!atomic_compare_exchange_strong_explicit(&s->meta, &meta, meta & ~META_LIVE,
-						     memory_order_acq_rel, memory_order_relaxed))
-		return false;
-	atomic_store_explicit(&s->key, FREE, memory_order_release);
-	return true;
 }
 
 static bool insert_in_set(struct group *g, const struct live *entry)
@@ -197,7 +120,7 @@ static bool insert_in_set(struct group *g, const struct live *entry)
 		unsigned way = first_way(entry->address);
 
 		for (int i = 0; i < WAYS; i++, way = way + 1 < WAYS ? way + 1 : 0)
-			if (slot_try(&g->slot[way], entry))
+			if (liveslot_fill(&g->slot[way], entry))
 				return true;
 	}
 	return false;
@@ -213,7 +136,7 @@ static bool insert_in_new_group(unsigned level, uint32_t hash, const struct live
 	g = arena_alloc(&self.arena, sizeof(*g));
 	if (!g)
 		return false;
-	slot_try(&g->slot[first_way(entry->address)], entry);
+	liveslot_fill(&g->slot[first_way(entry->address)], entry);
 	second = next_group(head);
 	do
 		atomic_store_explicit(&g->next, second, memory_order_relaxed);
@@ -250,9 +173,9 @@ static void copy_part(uint64_t number, struct live_filter *filter)
 	for (unsigned n = 0; n < COPY_STEP; n++)
 		for (const struct group *g = &self.level[l].set[at + n]; g; g = next_group(g))
 			for (int i = 0; i < WAYS; i++) {
-				uintptr_t key = key_of(&g->slot[i]);
+				uintptr_t key = liveslot_key(&g->slot[i]);
 
-				if (key > CLAIMED)
+				if (key > LIVESLOT_CLAIMED)
 					livefilter_put(filter, livemap_hash(key));
 			}
 }
@@ -365,32 +288,32 @@ void livemap_pin(const void *ptr)
 }
 
 /* The slot of an address, or NULL. Where each level has it first, then everywhere. */
-static struct slot *find(uintptr_t address)
+static struct liveslot *find(uintptr_t address)
 {
 	uint32_t hash = livemap_hash(address);
 	unsigned levels = atomic_load_explicit(&self.levels, memory_order_acquire);
 	unsigned way = first_way(address);
 
 	for (unsigned l = levels; l-- > 0;) {
-		struct slot *slot = &set_of(l, hash)->slot[way];
+		struct liveslot *slot = &set_of(l, hash)->slot[way];
 
-		if (key_of(slot) == address)
+		if (liveslot_key(slot) == address)
 			return slot;
 	}
 	for (unsigned l = levels; l-- > 0;)
 		for (struct group *g = set_of(l, hash); g; g = next_group(g))
 			for (int i = 0; i < WAYS; i++)
-				if (key_of(&g->slot[i]) == address)
+				if (liveslot_key(&g->slot[i]) == address)
 					return &g->slot[i];
 	return NULL;
 }
 
 bool livemap_take(uintptr_t address, struct live *out)
 {
-	struct slot *slot;
+	struct liveslot *slot;
 	uint64_t meta;
 
-	if (address <= CLAIMED)
+	if (address <= LIVESLOT_CLAIMED)
 		return false;
 	livemap_prefetch(address);
 	slot = find(address);
@@ -398,36 +321,34 @@ bool livemap_take(uintptr_t address, struct live *out)
 		return false;
 	/* again when livemap_thin rewrote the epoch */
 	do
-		if (!slot_read(slot, out, &meta))
+		if (!liveslot_read(slot, out, &meta))
 			return false; /* a pin, or thinned out meanwhile */
-	while (!slot_end(slot, meta));
+	while (!liveslot_end(slot, meta));
 	out->address = address;
 	livefilter_remove(livemap_hash(address), position_used);
 	return true;
 }
 
-static bool thin_slot(struct slot *slot, int (*keep)(const struct live *),
+static bool thin_slot(struct liveslot *slot, int (*keep)(const struct live *),
 		      void (*done)(const struct live *, int))
 {
 	struct live entry;
-	uint64_t meta, changed;
+	uint64_t meta;
 	int verdict;
 
-	if (!slot_peek(slot, &entry, &meta))
+	if (!liveslot_peek(slot, &entry, &meta))
 		return false;
 	verdict = keep(&entry);
 	if (verdict == (int)entry.epoch)
 		return false;
 	if (verdict < 0) {
-		if (!slot_end(slot, meta))
+		if (!liveslot_end(slot, meta))
 			return false;
 		livefilter_remove(livemap_hash(entry.address), position_used);
 		done(&entry, verdict);
 		return true;
 	}
-	changed = (meta & ~((uint64_t)(LIVE_EPOCHS - 1) << 48)) | (uint64_t)verdict << 48;
-	if (atomic_compare_exchange_strong_explicit(&slot->meta, &meta, changed,
-						    memory_order_acq_rel, memory_order_relaxed))
+	if (liveslot_set_epoch(slot, meta, (unsigned)verdict))
 		done(&entry, verdict);
 	return false;
 }
@@ -453,7 +374,7 @@ static void visit_group(const struct group *g,
 		struct live entry;
 		uint64_t meta;
 
-		if (slot_peek(&g->slot[i], &entry, &meta))
+		if (liveslot_peek(&g->slot[i], &entry, &meta))
 			visit(context, &entry);
 	}
 }

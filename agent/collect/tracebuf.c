@@ -47,7 +47,7 @@ struct waker {
 };
 
 /* Several are let go at once and their waiters come later: as many objects of one set are remembered, the
- * latest ones. */
+ * latest ones. What is forgotten too early is counted. */
 enum { WAKER_WAYS = 4, WAKER_SETS = LOCKS_SLOTS / WAKER_WAYS };
 struct wakers {
 	struct spin lock;
@@ -190,6 +190,8 @@ static void note_waker(const void *object, const struct thread *t, const struct 
 	for (int i = 0; i < WAKER_WAYS && w->what != object; i++)
 		if (set->ways[i].what == object || set->ways[i].ns < w->ns)
 			w = &set->ways[i];
+	if (w->what && w->what != object && locks_waited(w->what))
+		stat_add(STAT_TRACE_WAKERS_FORGOTTEN, 1);
 	*w = (struct waker){
 		.what = object,
 		.ns = sys_clock_ns(CLOCK_MONOTONIC),

@@ -232,14 +232,14 @@ enum fit {
 
 static enum fit fit(uintptr_t pc, uintptr_t callee)
 {
-	uint8_t code[ARCH_STUB_BYTES];
+	uint8_t code[ARCH_JUMP_BYTES];
 	uintptr_t target, slot;
 
 	if (!unwind_peek(pc - ARCH_CALL_BYTES, code, ARCH_CALL_BYTES))
 		return FIT_NOT;
 	arch_call_target(code + ARCH_CALL_BYTES, pc, &target, &slot);
 	if (target && target != callee && unwind_peek(target, code, sizeof(code)))
-		slot = arch_stub_slot(code, target);
+		slot = arch_jump_slot(code, target);
 	if (slot && !unwind_peek(slot, &target, sizeof(target)))
 		return FIT_NOT;
 	if (target)

@@ -135,7 +135,7 @@ TEST(elf_own_symbol_table_and_plt)
 		for (uint64_t at = elf.plts[i].vaddr; at < elf.plts[i].vaddr + elf.plts[i].size; at += 4)
 			if (elf_plt_name(&elf, at, buf, sizeof(buf), &start) > 0 && start == at) {
 				plts++;
-				/* what the stub jumps to has this name */
+				/* what the entry jumps to has this name */
 				CHECK(dlsym(RTLD_DEFAULT, buf) || strncmp(buf, "__", 2) == 0);
 			}
 	CHECK(plts > 3);

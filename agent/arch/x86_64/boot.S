@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One stub per row of hooks/hooks.def, and `real`, whose pointers start at them. A stub resolves all
+ * One entry per row of hooks/hooks.def, and `real`, whose pointers start at them. An entry resolves all
  * rows (hooks/real.c) with the caller's argument registers kept, then jumps to what it stands for.
  * real_at_<member> is the address of one pointer, for other assembly.
  */
@@ -18,7 +18,7 @@ real:
 	.globl	real_at_##member     ; \
 	.hidden real_at_##member     ; \
 real_at_##member:		     ; \
-	.quad	boot_stub_##member;
+	.quad	boot_entry_##member;
 #define HOOK_REQUIRED(member) ROW(member)
 #define HOOK_OPTIONAL(member) ROW(member)
 #define HOOK_RELEASE(member)
@@ -32,9 +32,9 @@ real_at_##member:		     ; \
 	.set	index, 0
 #undef HOOK_REQUIRED
 #undef HOOK_OPTIONAL
-#define STUB(member)			  \
-	.type boot_stub_##member, @function; \
-boot_stub_##member:			; \
+#define ENTRY(member)			  \
+	.type boot_entry_##member, @function; \
+boot_entry_##member:			; \
 	.cfi_startproc			; \
 	endbr64				; \
 	.byte 0x41, 0xbb		; /* mov $index, %r11d */ \
@@ -42,9 +42,9 @@ boot_stub_##member:			; \
 	.set index, index + 1		; \
 	jmp boot_common			; \
 	.cfi_endproc			; \
-	.size boot_stub_##member, . - boot_stub_##member;
-#define HOOK_REQUIRED(member) STUB(member)
-#define HOOK_OPTIONAL(member) STUB(member)
+	.size boot_entry_##member, . - boot_entry_##member;
+#define HOOK_REQUIRED(member) ENTRY(member)
+#define HOOK_OPTIONAL(member) ENTRY(member)
 #include "hooks/hooks.def"
 
 	.type	boot_common, @function

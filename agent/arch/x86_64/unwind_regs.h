@@ -132,10 +132,10 @@ static inline void arch_call_target(const uint8_t *at, uintptr_t pc, uintptr_t *
 		*out_slot = pc + (uintptr_t)(intptr_t)distance;
 }
 
-/* A stub that jumps through a word of memory, as procedure linkage tables consist of: the address
+/* A jump through a word of memory, as entries of procedure linkage tables are: the address
  * of that word; 0 for other code. `code` are the bytes at address pc. */
-enum { ARCH_STUB_BYTES = 11 };
-static inline uintptr_t arch_stub_slot(const uint8_t code[ARCH_STUB_BYTES], uintptr_t pc)
+enum { ARCH_JUMP_BYTES = 11 };
+static inline uintptr_t arch_jump_slot(const uint8_t code[ARCH_JUMP_BYTES], uintptr_t pc)
 {
 	int32_t distance;
 	int at = 0;
@@ -144,7 +144,7 @@ static inline uintptr_t arch_stub_slot(const uint8_t code[ARCH_STUB_BYTES], uint
 		at = 4; /* endbr64 */
 	if (code[at] == 0xf2 && at == 4)
 		at++; /* bnd */
-	if (at > ARCH_STUB_BYTES - 6 || code[at] != 0xff || code[at + 1] != 0x25)
+	if (at > ARCH_JUMP_BYTES - 6 || code[at] != 0xff || code[at + 1] != 0x25)
 		return 0;
 	__builtin_memcpy(&distance, code + at + 2, sizeof(distance));
 	return pc + (uintptr_t)at + 6 + (uintptr_t)(intptr_t)distance;
