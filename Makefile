@@ -35,14 +35,14 @@ OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUIL
 OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 
 # What runs in every process comes first in the library, side by side: fewer of its pages are touched.
-START := $(wildcard agent/base/*.c) hooks/real.c $(addprefix agent/,agent.c options.c launchers.c listen.c inherit.c) \
+START := $(wildcard agent/base/*.c) $(addprefix hooks/,real.c layout.c alloc.c) $(addprefix agent/,agent.c options.c launchers.c listen.c inherit.c) \
 	$(addprefix agent/collect/,process.c heap.c threads.c records.c census.c contention.c signals.c record.c labels.c modules.c cpu.c) \
 	$(addprefix agent/http/,address.c ip.c listener.c server.c)
 SRC := $(START) $(filter-out $(START),$(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c))
 ASM := $(wildcard agent/arch/$(ARCH)/*.S)
 GEN := $(BUILD)/gen/encode/profile.pb-c.c $(BUILD)/gen/encode/perfetto.pb-c.c
 LIBIBERTY := $(BUILD)/obj/gen/libiberty.a
-OBJ := $(SRC:%.c=$(BUILD)/obj/%.o) $(ASM:%.S=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
+OBJ := $(ASM:%.S=$(BUILD)/obj/%.o) $(SRC:%.c=$(BUILD)/obj/%.o) $(GEN:$(BUILD)/gen/%.c=$(BUILD)/obj/gen/%.o) $(LIBIBERTY)
 LIB := $(BUILD)/libpprofagent.so
 # A program of its own, with libc and libdw as any program has them.
 SYMBOLIZER := $(BUILD)/pprofagent-symbolize

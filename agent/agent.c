@@ -98,7 +98,7 @@ static void read_program_names(const char *argv0)
 
 static enum process_role decide_role(char **argv)
 {
-	if (getauxval(AT_SECURE) || real_is_second_copy())
+	if (real_is_second_copy())
 		return PROCESS_OFF;
 	if (options->exe)
 		return launchers_match(options->exe, self.program) ||
@@ -248,6 +248,10 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	}
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
+	if (getauxval(AT_SECURE) || listen_is_in_vain()) {
+		stay_out();
+		return;
+	}
 	read_program_names(argc > 0 ? argv[0] : NULL);
 	if (decide_role(argv) != PROCESS_TARGET) {
 		stay_out();

@@ -30,6 +30,7 @@
 #include "agent/collect/unwind.h"
 #include "agent/collect/unwind_remote.h"
 #include "agent/collect/waitsfor.h"
+#include "agent/http/listener.h"
 #include "agent/http/server.h"
 #include "agent/isolate.h"
 #include "agent/options.h"
@@ -380,6 +381,18 @@ static void give_up(void)
 		listen_to_nobody();
 	else
 		pass_through();
+}
+
+bool listen_is_in_vain(void)
+{
+	struct address address;
+	char error[256];
+
+	/* what else is to be done before main, and by processes that do not listen as well */
+	if (options->output || !options->inherit || options->log >= LOG_INFO || log_waiting())
+		return false;
+	return address_parse(&address, options->addr, sys_getpid(), error, sizeof(error)) == 0 &&
+	       listener_taken(&address);
 }
 
 /* Opens the listener and gives it to the thread. The program's main has not begun. An address that is

@@ -6,6 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Would listen_before_main find the address taken, and have nothing to say about it? Then this process can pass
+ * through from the beginning, which is a third of what the library costs in one that lives for a moment.
+ * Context: init, after options_load. */
+bool listen_is_in_vain(void);
+
 /* Binds PPROF_ADDR and starts the agent's thread. When the address is taken another process is meant:
  * then nothing happens, and the hooks forward for ever. Context: init, before main. */
 void listen_before_main(void);

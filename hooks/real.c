@@ -12,7 +12,6 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "agent/base/log.h"
 #include "agent/base/sys.h"
@@ -55,25 +54,28 @@ static void boot_free(void *ptr)
 {
 }
 
-static void *boot_for(const char *name)
-{
-	static const struct {
-		const char *name;
-		void *fn;
-	} serves[] = {
-		{ "malloc", boot_malloc },
-		{ "calloc", boot_calloc },
-		{ "realloc", boot_realloc_alone },
-		{ "free", boot_free },
-		{ "posix_memalign", boot_posix_memalign },
-		{ "aligned_alloc", boot_aligned },
-		{ "memalign", boot_aligned },
-	};
+#define ROW(member) (offsetof(struct real, member) / sizeof(void *))
 
-	for (size_t i = 0; i < ARRAY_LEN(serves); i++)
-		if (!strcmp(serves[i].name, name))
-			return serves[i].fn;
-	return NULL;
+/* By number, not by name: every process that lives for a moment asks this for each row. */
+static void *boot_for(size_t row)
+{
+	switch (row) {
+	case ROW(malloc):
+		return boot_malloc;
+	case ROW(calloc):
+		return boot_calloc;
+	case ROW(realloc):
+		return boot_realloc_alone;
+	case ROW(free):
+		return boot_free;
+	case ROW(posix_memalign):
+		return boot_posix_memalign;
+	case ROW(aligned_alloc):
+	case ROW(memalign):
+		return boot_aligned;
+	default:
+		return NULL;
+	}
 }
 
 /* What a caller of an OPTIONAL function gets when libc has none. Such a caller is linked against a
@@ -101,7 +103,7 @@ static void *look_up(const struct row *row)
 {
 	void *found = NULL;
 
-	if (strcmp(row->version, "ANY") != 0 && dlvsym) {
+	if (row->version[0] == 'G' && dlvsym) { /* GLIBC_..., not ANY */
 		char version[32];
 
 		version_text(version, sizeof(version), row->version);
@@ -143,7 +145,7 @@ static COLD void resolve_all(void)
 	int keep = errno;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		family[i] = boot_for(rows[i].name) ? must_look_up(&rows[i]) : NULL;
+		family[i] = boot_for(i) ? must_look_up(&rows[i]) : NULL;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (family[i])
 			store(i, family[i]);
@@ -178,7 +180,7 @@ void *real_boot(size_t i)
 
 	if (atomic_load_explicit(&state, memory_order_acquire) == RESOLVING &&
 	    atomic_load(&resolver) == sys_gettid()) {
-		void *serves = boot_for(rows[i].name);
+		void *serves = boot_for(i);
 
 		return serves ? serves : look_up(&rows[i]);
 	}

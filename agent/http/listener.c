@@ -72,12 +72,11 @@ static uint16_t bound_port(int fd)
 	return ntohs(addr.any.sa_family == AF_INET6 ? addr.v6.sin6_port : addr.v4.sin_port);
 }
 
-static int open_tcp(struct listeners *out, union sock_addr *addr, bool loopback, bool only_v6)
+/* A socket that is bound to it, or -errno. */
+static int bind_tcp(const union sock_addr *addr, bool only_v6)
 {
-	struct listener l = {.tcp = true, .loopback = loopback};
 	bool v6 = addr->any.sa_family == AF_INET6;
 	int fd = open_socket(addr->any.sa_family), on = 1, off = 0, err;
-	char ip[IP_TEXT_MAX];
 
 	if (fd < 0)
 		return fd;
@@ -85,33 +84,59 @@ static int open_tcp(struct listeners *out, union sock_addr *addr, bool loopback,
 	if (v6)
 		sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, only_v6 ? &on : &off, sizeof(on));
 	err = (int)sys_bind(fd, addr, v6 ? sizeof(addr->v6) : sizeof(addr->v4));
-	if (err) {
-		sys_close(fd);
-		return err;
-	}
-	if (v6)
+	if (!err)
+		return fd;
+	sys_close(fd);
+	return err;
+}
+
+static int open_tcp(struct listeners *out, const union sock_addr *addr, bool loopback, bool only_v6)
+{
+	struct listener l = {.tcp = true, .loopback = loopback};
+	int fd = bind_tcp(addr, only_v6);
+	char ip[IP_TEXT_MAX];
+
+	if (fd < 0)
+		return fd;
+	if (addr->any.sa_family == AF_INET6) {
 		ip_print_v6(addr->v6.sin6_addr.s6_addr, ip);
-	else
+		fmt_buf(l.host, sizeof(l.host), "[%s]", ip);
+	} else {
 		ip_print_v4((const uint8_t *)&addr->v4.sin_addr, ip);
-	fmt_buf(l.host, sizeof(l.host), v6 ? "[%s]" : "%s", ip);
+		fmt_buf(l.host, sizeof(l.host), "%s", ip);
+	}
 	l.port = bound_port(fd);
 	return add(out, fd, &l);
 }
 
-static int open_v4(struct listeners *out, const uint8_t ip[4], uint16_t port)
+static union sock_addr address_v4(const uint8_t ip[4], uint16_t port)
 {
 	union sock_addr addr = {.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
 
 	memcpy(&addr.v4.sin_addr, ip, 4);
+	return addr;
+}
+
+static union sock_addr address_v6(const uint8_t ip[16], uint16_t port)
+{
+	union sock_addr addr = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+
+	memcpy(&addr.v6.sin6_addr, ip, 16);
+	return addr;
+}
+
+static int open_v4(struct listeners *out, const uint8_t ip[4], uint16_t port)
+{
+	union sock_addr addr = address_v4(ip, port);
+
 	return open_tcp(out, &addr, ip[0] == 127, false);
 }
 
 static int open_v6(struct listeners *out, const uint8_t ip[16], uint16_t port, bool only_v6)
 {
 	static const uint8_t loopback[16] = {[15] = 1};
-	union sock_addr addr = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)}};
+	union sock_addr addr = address_v6(ip, port);
 
-	memcpy(&addr.v6.sin6_addr, ip, 16);
 	return open_tcp(out, &addr, memcmp(ip, loopback, 16) == 0, only_v6);
 }
 
@@ -167,6 +192,37 @@ static int open_port(struct listeners *out, const struct address *address, uint1
 	default:
 		return -EINVAL;
 	}
+}
+
+bool listener_taken(const struct address *address)
+{
+	static const uint8_t loopback[4] = {127, 0, 0, 1}, any[16];
+	uint16_t port = address->first_port;
+	union sock_addr addr;
+	int fd;
+
+	if (!port || port != address->last_port)
+		return false;
+	switch (address->kind) {
+	case ADDRESS_LOOPBACK:
+		addr = address_v4(loopback, port);
+		break;
+	case ADDRESS_IPV4:
+		addr = address_v4(address->ip, port);
+		break;
+	case ADDRESS_ALL:
+		addr = address_v6(any, port);
+		break;
+	case ADDRESS_IPV6:
+		addr = address_v6(address->ip, port);
+		break;
+	default:
+		return false;
+	}
+	fd = bind_tcp(&addr, address->kind == ADDRESS_IPV6);
+	if (fd >= 0)
+		sys_close(fd);
+	return fd == -EADDRINUSE;
 }
 
 /* A socket file of ours at which nobody listens any more. */

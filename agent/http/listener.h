@@ -32,6 +32,10 @@ int listeners_open(struct listeners *out, const struct address *address, char *e
 		   size_t error_size);
 void listeners_close(struct listeners *listeners);
 
+/* Is this one port of TCP another socket's? Nothing stays open. false for what cannot be told without leaving
+ * traces: any free port, a range, a socket file. */
+bool listener_taken(const struct address *address);
+
 /* Its descriptor is still the socket that was made. */
 bool listener_intact(const struct listener *listener);
 

@@ -294,7 +294,23 @@ def test_second_process_is_silent_when_the_port_is_taken():
         equal(first.get("cmdline").body.split(b"\0")[0], program("spin").encode(), "who answers")
 
 
-PAGES_AT_MOST = 22
+@parallel
+def test_what_a_taken_port_does_not_cut_short():
+    """A process that finds the port taken passes through from its first moment on, unless it has something to say or
+    to do before main."""
+    def run(**settings):
+        env = environment(None, agent(), addr=f"127.0.0.1:{first.where[1]}", **settings)
+        return subprocess.run(["perl", "-e", "print $ENV{LD_PRELOAD}"], env=env, capture_output=True, text=True, timeout=30)
+
+    with App(program("spin")) as first:
+        quiet = run()
+        equal((quiet.returncode, quiet.stdout, quiet.stderr), (0, str(agent()), ""), "nothing to say or to do")
+        equal(run(inherit=0).stdout, "", "what its children would inherit")
+        assert "is taken: not listening" in run(log="info").stderr
+        assert "PPROF_MAX_FRAMES" in run(max_frames="many").stderr
+
+
+PAGES_AT_MOST = 15
 
 
 @parallel
