@@ -35,7 +35,7 @@ OWN_LDFLAGS  := -shared -Wl,-soname,libpprofagent.so -Wl,--version-script=$(BUIL
 OWN_LIBS     := -l:libprotobuf-c.a -l:libz.a
 
 # What runs in every process comes first in the library, side by side: fewer of its pages are touched.
-START := $(wildcard agent/base/*.c) $(addprefix hooks/,real.c layout.c alloc.c) $(addprefix agent/,agent.c options.c launchers.c listen.c inherit.c) \
+START := $(wildcard agent/base/*.c) $(addprefix hooks/,real.c layout.c alloc.c) $(addprefix agent/,agent.c options.c launchers.c listen.c thread.c inherit.c) \
 	$(addprefix agent/collect/,process.c heap.c threads.c records.c census.c contention.c signals.c record.c labels.c modules.c cpu.c) \
 	$(addprefix agent/http/,address.c ip.c listener.c server.c)
 SRC := $(START) $(filter-out $(START),$(wildcard agent/base/*.c agent/collect/*.c agent/http/*.c agent/*.c hooks/*.c encode/*.c))

@@ -46,6 +46,7 @@
 #include "agent/output.h"
 #include "agent/profiles.h"
 #include "agent/target.h"
+#include "agent/thread.h"
 #include "agent/turn.h"
 #include "hooks/layout.h"
 #include "hooks/real.h"
@@ -137,8 +138,8 @@ static const struct {
 	{ "cpu", cpu_child },
 	{ "heap", heap_child },	      { "contention", contention_child },
 	{ "record", record_child },   { "modules", modules_child }, { "unwind", unwind_child }, { "unwind_remote", unwind_remote_child }, { "profiles", profiles_child },
-	{ "turn", turn_child }, { "listen", listen_child },	      { "process", process_child },
-	{ "output", output_child },
+	{ "turn", turn_child },	      { "listen", listen_child },   { "thread", agent_thread_child },
+	{ "process", process_child }, { "output", output_child },
 };
 
 /* The sampling signal interrupts the kernel's copying of a large process for ever (hazard D3). */
@@ -148,7 +149,7 @@ static void before_fork(void)
 	uint64_t set = sig ? (uint64_t)1 << (sig - 1) : 0, before = 0;
 
 	process_before_fork();
-	listen_before_fork();
+	agent_thread_before_fork();
 	if (cpu_period_ns() && set && sys_sigprocmask(SIG_BLOCK, &set, &before) == 0 &&
 	    !(before & set))
 		tls.flags |= TLS_FORKING;
@@ -167,7 +168,7 @@ static void unblock_signal(void)
 
 static void after_fork(void)
 {
-	listen_after_fork();
+	agent_thread_after_fork();
 	unblock_signal();
 	process_forked();
 	stat_add(STAT_FORKS, 1);

@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who listens where, and the agent's thread.
+ * Who listens where.
  *
  * Design: before main the starter binds, so that the port is open when main begins; the descriptors
- * are handed to the thread, which makes its descriptor table private, and are closed in the program's
- * table before main: the program's first open is 3 and its close loops do nothing to us (hazard D1).
+ * are handed to the agent's thread (agent/thread.c) and are closed in the program's table before main.
  * In a forked child the thread opens everything itself, in its private table.
  */
-#include "agent/base/attr.h"
-#include "agent/collect/census.h"
 #include "agent/listen.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/base/attr.h"
 #include "agent/base/fmt.h"
 #include "agent/base/log.h"
-#include "agent/base/spin.h"
 #include "agent/base/sys.h"
 #include "agent/collect/contention.h"
-#include "agent/collect/cpu.h"
 #include "agent/collect/heap.h"
 #include "agent/collect/process.h"
 #include "agent/collect/threads.h"
@@ -32,20 +25,17 @@
 #include "agent/collect/waitsfor.h"
 #include "agent/http/listener.h"
 #include "agent/http/server.h"
-#include "agent/isolate.h"
 #include "agent/options.h"
 #include "agent/output.h"
 #include "agent/profiles.h"
 #include "agent/target.h"
+#include "agent/thread.h"
 #include "agent/turn.h"
 #include "encode/helper.h"
-#include "hooks/real.h"
 
 enum {
-	THREAD_STACK = 1 << 20, /* libiberty's demangler recurses; only what is touched is real */
 	RETRY_FIRST_NS = 50000000,	  /* a worker's next try for the port: doubled each time ... */
 	RETRY_LAST_NS = 1000000000,	  /* ... up to this */
-	TEND_NS = 1000000000,
 	TOKEN_MAX = 4096,
 };
 
@@ -54,10 +44,7 @@ static struct {
 	struct server *server; /* NULL: nothing is listening */
 	bool worker;	       /* the server is this process's abstract socket, not the port */
 	bool quiet;	       /* this process, and what it forks, never listens: PPROF_OUTPUT only */
-	bool private_table;
 	uint64_t retry_ns, retry_at_ns;
-	struct spin setting_up;  /* held by the agent's thread while it sets up libunwind, and by forks */
-	_Atomic uint32_t handed; /* futex: the thread has taken over the descriptors */
 } self;
 static char token_read[TOKEN_MAX] BIG; /* from a file */
 
@@ -68,11 +55,6 @@ size_t listen_describe(char *buf, size_t size)
 		return 0;
 	}
 	return server_describe(self.server, buf, size);
-}
-
-bool listen_is_private(void)
-{
-	return self.private_table;
 }
 
 bool listen_is_worker(void)
@@ -191,8 +173,6 @@ static void try_listen(uint64_t now_ns)
 	char name[96];
 	int err;
 
-	if (self.server && !self.worker)
-		return;
 	if (now_ns < self.retry_at_ns)
 		return;
 	self.retry_ns = self.retry_ns ? self.retry_ns * 2 : RETRY_FIRST_NS;
@@ -223,128 +203,17 @@ static void try_listen(uint64_t now_ns)
 	}
 }
 
-static void sleep_until(uint64_t until_ns, uint64_t now_ns)
+uint64_t listen_tend(uint64_t now_ns)
 {
-	const uint64_t most = (uint64_t)3600 * 1000000000u;
-	uint64_t wait = until_ns > now_ns ? until_ns - now_ns : 0;
-
-	turn_waiting(true);
-	sys_sleep_ns(wait < most ? wait : most);
-	turn_waiting(false);
+	if (self.quiet || (self.server && !self.worker))
+		return UINT64_MAX;
+	try_listen(now_ns);
+	return self.retry_at_ns;
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
+struct server *listen_server(void)
 {
-	return a < b ? a : b;
-}
-
-/* libunwind takes a lock of its own while it is set up: a child of a fork in the middle of it would find the
- * lock held for ever, so forks wait for these 50 us. */
-static void set_up_libunwind(void)
-{
-	spin_lock(&self.setting_up);
-	unwind_remote_start();
-	spin_unlock(&self.setting_up);
-}
-
-void listen_before_fork(void)
-{
-	spin_lock(&self.setting_up);
-}
-
-void listen_after_fork(void)
-{
-	spin_unlock(&self.setting_up);
-}
-
-/* With the turn, but for its waits. */
-static void agent_loop(void)
-{
-	uint64_t tend_at_ns = 0;
-
-	for (;;) {
-		uint64_t now = sys_clock_ns(CLOCK_MONOTONIC), until = UINT64_MAX;
-
-		if (!self.quiet && (!self.server || self.worker)) {
-			try_listen(now);
-			until = self.retry_at_ns;
-		}
-		until = earlier(until, earlier(output_tick(now), target_tick(now)));
-		if (now >= tend_at_ns) {
-			bool sampling = cpu_tend(), again = sampling || census_watch();
-
-			if (census_only_agents()) {
-				output_at_last();
-				SYS1(SYS_exit_group, 0);
-			}
-			if (census_cannot_tell())
-				return;
-			tend_at_ns = again ? now + TEND_NS : UINT64_MAX;
-		}
-		if (cpu_needs_tending() || census_watch())
-			tend_at_ns = tend_at_ns == UINT64_MAX ? now + TEND_NS : tend_at_ns;
-		until = earlier(until, tend_at_ns);
-		until = earlier(until, helper_tend(now));
-		if (self.server)
-			server_turn(self.server, until);
-		else
-			sleep_until(until, now);
-	}
-}
-
-static void *agent_thread(void *handed)
-{
-	int fds[4];
-	unsigned n = handed ? server_descriptors(self.server, fds) : 0;
-
-	census_agent_begins();
-	sys_prctl(15 /* PR_SET_NAME */, (unsigned long)"pprof-agent", 0);
-	self.private_table = isolate_descriptors(fds, n);
-	/* before the program goes on, which may change its root at once (hazard G4) */
-	isolate_directory();
-	atomic_store(&self.handed, self.private_table ? 1 : 2);
-	sys_futex_wake((const void *)&self.handed, 1);
-	if (!self.private_table) {
-		if (!handed)
-			log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
-					    "(close_range and unshare refused); not listening");
-		census_agent_ends();
-		return NULL;
-	}
-	set_up_libunwind();
-	turn_waiting(false);
-	agent_loop();
-	/* Perhaps nobody is left but this thread: libc counts as well, and ends the process then. */
-	turn_waiting(true);
-	census_agent_ends();
-	return NULL;
-}
-
-/* All signals blocked but the two that libc needs for itself: glibc's sigfillset leaves them out. */
-static int create_thread(bool handed)
-{
-	pthread_attr_t attr;
-	sigset_t all, before;
-	pthread_t thread;
-	int err;
-
-	if (pthread_attr_init(&attr) != 0)
-		return ENOMEM;
-	pthread_attr_setstacksize(&attr, THREAD_STACK);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	/* a program with real-time priority must not be preempted by us; asked first, because libc starts
-	 * a thread with a policy of its own in two steps */
-	if (SYS1(SYS_sched_getscheduler, 0) != SCHED_OTHER)
-		pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	/* what libc allocates for it is ours, not an allocation of the program that we missed */
-	tls.flags |= TLS_AGENT;
-	err = real.pthread_create(&thread, &attr, agent_thread, handed ? &self : NULL);
-	tls.flags &= (uint16_t)~TLS_AGENT;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	return err;
+	return self.server;
 }
 
 static void close_handed(const int *fds, unsigned n)
@@ -420,30 +289,19 @@ void listen_before_main(void)
 	unwind_start();
 	/* In this thread, because the loader allocates: in one of its own, libc would lay out a heap for it, 64 MiB
 	 * of addresses. Now, because forks must not meet a loader at work, and requests not wait for it. */
-	tls.flags |= TLS_AGENT; /* as in create_thread */
+	tls.flags |= TLS_AGENT; /* what that takes is not the program's */
 	unwind_remote_load();
 	tls.flags &= (uint16_t)~TLS_AGENT;
 	waitsfor_start();
 	threads_give_altstacks();
 	n = server_descriptors(self.server, fds);
-	if (create_thread(true) != 0) {
-		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
-		close_handed(fds, n);
+	if (agent_thread_start(fds, n) != 0)
 		give_up();
-		return;
-	}
-	while (!atomic_load(&self.handed))
-		sys_futex_wait((const void *)&self.handed, 0, NULL);
-	if (atomic_load(&self.handed) != 1) {
-		log_line(LOG_ERROR, "the kernel gives the agent no descriptor table of its own "
-				    "(close_range and unshare refused); not listening");
-		give_up();
-	}
 	close_handed(fds, n);
-	if (self.server)
+	if (self.server) {
 		say_where();
-	if (self.server)
 		tell_where();
+	}
 }
 
 /* In a forked child that lives on. Context: hook. */
@@ -453,8 +311,7 @@ void listen_in_child(void)
 		return;
 	unwind_start();
 	threads_give_altstacks();
-	if (create_thread(false) != 0)
-		log_line(LOG_ERROR, "cannot start the agent's thread; not listening");
+	agent_thread_start(NULL, 0);
 }
 
 /* The token stays: it is the same in all processes of a family. */
@@ -462,8 +319,5 @@ void listen_child(void)
 {
 	self.server = NULL;
 	self.worker = false;
-	self.private_table = false;
 	self.retry_ns = self.retry_at_ns = 0;
-	spin_reset(&self.setting_up);
-	atomic_store(&self.handed, 0);
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Would listen_before_main find the address taken, and have nothing to say about it? Then this process can pass
  * through from the beginning, which is a third of what the library costs in one that lives for a moment.
@@ -21,15 +22,16 @@ void listen_in_child(void);
 /* Addresses that this process listens on, one a line; "" for none. Context: agent. */
 size_t listen_describe(char *buf, size_t size);
 
-/* True when the agent's descriptors are its own (hazard D1). Context: agent. */
-bool listen_is_private(void);
-
 /* True in a forked child that another process of its family serves. Context: agent. */
 bool listen_is_worker(void);
 
-/* Around fork, in the process that forks. Context: hook. */
-void listen_before_fork(void);
-void listen_after_fork(void);
+/* For the agent's thread: tries for the port while this process does not hold it and may; returns when
+ * to call again, UINT64_MAX: there is no need. Context: agent. */
+uint64_t listen_tend(uint64_t now_ns);
+
+/* What it listens on now, NULL: nothing. Context: agent. */
+struct server;
+struct server *listen_server(void);
 
 /* Context: child. */
 void listen_child(void);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "encode/pool.h"
+
 /* Bytes of the clean character at text, 0 if there is none. left > 0. */
 static size_t clean_char(const unsigned char *text, size_t left)
 {
@@ -73,4 +75,17 @@ size_t clean_text(char *out, const char *text, size_t len)
 	}
 	out[used] = '\0';
 	return used;
+}
+
+const char *clean_copy(struct pool *pool, const char *text)
+{
+	size_t len = strlen(text);
+	char *copy;
+
+	if (clean_span(text, len) == len)
+		return text;
+	copy = pool_alloc(pool, CLEAN_ROOM(len));
+	if (copy)
+		clean_text(copy, text, len);
+	return copy;
 }

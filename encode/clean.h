@@ -16,4 +16,8 @@ size_t clean_span(const char *text, size_t len);
 #define CLEAN_ROOM(len) ((len) * 3 + 1)
 size_t clean_text(char *out, const char *text, size_t len);
 
+/* The text itself if it is clean, else a clean copy. NULL when out of memory. */
+struct pool;
+const char *clean_copy(struct pool *pool, const char *text);
+
 #endif

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Design: symbols_open reads the mapping list; a mapping's image (encode/image.h) is only looked at
- * when an address of it turns up. Names are demangled once per function and answer.
- *
- * Unloaded modules: an address recorded in generation g belonged to the module that went away first
- * at or after g, else to what is mapped now. Tombstones of one place and file share one mapping.
+ * Design: encode/places.h says what lies where; here the functions in it get their names, which are
+ * demangled once per function and answer.
  */
 #include "encode/symbols.h"
 
@@ -18,23 +15,13 @@
 #include "agent/collect/modules.h"
 #include "encode/clean.h"
 #include "encode/demangle.h"
-#include "encode/gone.h"
 #include "encode/grow.h"
 #include "encode/image.h"
-#include "encode/maps.h"
 #include "encode/perfmap.h"
+#include "encode/places.h"
 #include "encode/symbols_from.h"
 
 enum { NAME_SIZE = 64 << 10, FIRST_SLOTS = 256 };
-
-/* One row of symbols_mapping(), and what belongs to it. */
-struct place {
-	struct mapping mapping;
-	const struct map *map;		/* NULL: a tombstone */
-	const struct module_gone *gone; /* NULL: mapped now */
-	struct image *image;
-	bool looked; /* image is set, be it to NULL */
-};
 
 /* Where a name came from: names of different kinds may begin at one address. */
 enum kind { KIND_SYMBOL, KIND_JIT, KIND_FDE, KIND_LUMP };
@@ -48,11 +35,7 @@ struct named {
 };
 
 struct symbols {
-	struct maps maps;
-	struct place *places;
-	size_t n_places, n_live;
-	uint32_t *place_of_map; /* by number of the map: index of its place + 1, 0: none */
-	struct gone gone;
+	struct places places;
 	struct perfmap perfmap;
 	bool perfmap_looked;
 	struct named *slots; /* open addressing, by (place, kind, start) */
@@ -74,13 +57,6 @@ static const char *base_name(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-/* Executable memory that a profile shows as a mapping: files, and what the kernel maps. */
-static bool is_place(const struct map *map)
-{
-	return map->inode || map->path[0] == '/' || strcmp(map->path, "[vdso]") == 0 ||
-	       strcmp(map->path, "[vsyscall]") == 0;
-}
-
 /* The address where the kernel started the main executable, 0 if it cannot be read. */
 static uint64_t main_entry(void)
 {
@@ -93,120 +69,9 @@ static uint64_t main_entry(void)
 	return 0;
 }
 
-/* What others see is clean; what opens files is not touched. */
-static const char *clean_copy(struct symbols *s, const char *text)
-{
-	size_t len = strlen(text);
-	char *copy;
-
-	if (clean_span(text, len) == len)
-		return text;
-	copy = pool_alloc(&s->pool, CLEAN_ROOM(len));
-	if (copy)
-		clean_text(copy, text, len);
-	return copy;
-}
-
-static bool add_place(struct symbols *s, const struct map *map)
-{
-	const char *path = clean_copy(s, map->path);
-
-	if (!path)
-		return false;
-	s->places[s->n_places++] = (struct place){
-		.mapping = {
-			.start = map->start,
-			.limit = map->end,
-			.offset = map->offset,
-			.path = path,
-			.build_id = "",
-			.last_generation = UINT32_MAX,
-		},
-		.map = map,
-	};
-	s->place_of_map[map - s->maps.list] = (uint32_t)s->n_places;
-	return true;
-}
-
-/* Without a piece of its own (code moved to huge pages) the main executable has an empty mapping. */
-static bool add_main(struct symbols *s, uint64_t entry)
-{
-	const struct map *map = maps_find(&s->maps, entry);
-	char path[4096], clean[CLEAN_ROOM(sizeof(path))];
-	size_t len;
-	long n;
-
-	if (map && is_place(map))
-		return add_place(s, map);
-	n = sys_readlink("/proc/thread-self/exe", path, sizeof(path));
-	if (n < 0 || n == (long)sizeof(path))
-		n = 0;
-	len = clean_text(clean, path, (size_t)n);
-	s->places[s->n_places++] = (struct place){
-		.mapping = {
-			.start = map ? map->start : 0,
-			.limit = map ? map->end : 0,
-			.path = pool_text(&s->pool, clean, len),
-			.build_id = "",
-			.last_generation = UINT32_MAX,
-		},
-		.looked = true,
-	};
-	if (map)
-		s->place_of_map[map - s->maps.list] = (uint32_t)s->n_places;
-	return s->places[0].mapping.path != NULL;
-}
-
-static bool add_gone(struct symbols *s)
-{
-	char hex[2 * sizeof(((struct module_gone *)NULL)->build_id) + 1];
-
-	for (size_t i = 0; i < s->gone.n_places; i++) {
-		const struct module_gone *module = s->gone.places[i].module;
-		size_t size = module->build_id_size <= sizeof(module->build_id) ?
-				      module->build_id_size : 0;
-		const char *id, *path = clean_copy(s, module->path);
-
-		hex[0] = '\0';
-		for (size_t k = 0; k < size; k++)
-			fmt_buf(hex + 2 * k, 3, "%02x", module->build_id[k]);
-		id = pool_text(&s->pool, hex, strlen(hex));
-		if (!id || !path)
-			return false;
-		s->places[s->n_places++] = (struct place){
-			.mapping = {
-				.start = module->start,
-				.limit = module->end,
-				.offset = module->offset,
-				.path = path,
-				.build_id = id,
-				.first_generation = s->gone.places[i].first,
-				.last_generation = s->gone.places[i].last,
-			},
-			.gone = module,
-		};
-	}
-	return true;
-}
-
-static bool add_places(struct symbols *s, uint64_t entry)
-{
-	s->places = mem_alloc((s->maps.n + s->gone.n_places + 1) * sizeof(*s->places));
-	s->place_of_map = mem_zalloc((s->maps.n + 1) * sizeof(*s->place_of_map));
-	if (!s->places || !s->place_of_map || !add_main(s, entry))
-		return false;
-	for (size_t i = 0; i < s->maps.n; i++)
-		if (!s->place_of_map[i] && is_place(&s->maps.list[i]) &&
-		    !add_place(s, &s->maps.list[i]))
-			return false;
-	s->n_live = s->n_places;
-	return add_gone(s);
-}
-
 struct symbols *symbols_open_from(const struct symbols_source *source)
 {
 	struct symbols *s = mem_zalloc(sizeof(*s));
-	int err;
 
 	if (!s)
 		return NULL;
@@ -215,10 +80,7 @@ struct symbols *symbols_open_from(const struct symbols_source *source)
 	s->buf = mem_alloc(NAME_SIZE);
 	s->n_slots = FIRST_SLOTS;
 	s->slots = mem_zalloc(s->n_slots * sizeof(*s->slots));
-	err = source->maps ? maps_parse(&s->maps, source->maps, source->maps_size) :
-				   maps_read(&s->maps);
-	if (!err && s->buf && s->slots && gone_read(&s->gone, source->gone) &&
-	    add_places(s, source->entry))
+	if (s->buf && s->slots && places_read(&s->places, source, &s->pool))
 		return s;
 	symbols_close(s);
 	return NULL;
@@ -237,12 +99,9 @@ void symbols_close(struct symbols *s)
 		return;
 	images_sleep();
 	perfmap_close(&s->perfmap);
-	maps_free(&s->maps);
-	gone_free(&s->gone);
+	places_free(&s->places);
 	pool_drop(&s->pool);
 	demangle_free(&s->text);
-	mem_free(s->places);
-	mem_free(s->place_of_map);
 	mem_free(s->slots);
 	mem_free(s->buf);
 	mem_free(s);
@@ -269,78 +128,40 @@ void symbols_child(void)
 
 size_t symbols_mappings(const struct symbols *s)
 {
-	return s->n_places;
+	return s->places.n;
 }
 
 bool symbols_any_gone(const struct symbols *s)
 {
-	return s->gone.n_places != 0;
+	return s->places.gone.n_places != 0;
 }
 
 uint32_t symbols_gone_at(const struct symbols *s, uint64_t address, uint32_t generation)
 {
-	return gone_find(&s->gone, address, generation);
+	return gone_find(&s->places.gone, address, generation);
 }
 
 long symbols_mapping_at(const struct symbols *s, uint64_t address, uint32_t generation)
 {
-	uint32_t gone = gone_find(&s->gone, address, generation);
-	const struct map *map;
-
-	if (gone)
-		return (long)(s->n_live + gone - 1);
-	map = maps_find(&s->maps, address);
-	return map ? (long)s->place_of_map[map - s->maps.list] - 1 : -1;
-}
-
-/* The image of a place; NULL when there is none or memory ran out. */
-static struct image *place_image(struct symbols *s, struct place *place)
-{
-	struct image_key key = { 0 };
-
-	if (place->looked)
-		return place->image;
-	if (place->gone) {
-		key.path = key.open_as = place->gone->path;
-		key.inode = place->gone->inode;
-		key.build_id = place->gone->build_id;
-		key.build_id_size = place->mapping.build_id[0] ? place->gone->build_id_size : 0;
-	} else {
-		key.path = key.open_as = place->map->path;
-		key.header = place->map->image;
-		key.header_end = place->map->image_end;
-		key.inode = place->map->inode;
-		key.major = place->map->major;
-		key.minor = place->map->minor;
-		if (place == &s->places[0])
-			key.open_as = "/proc/thread-self/exe";
-		else if (place->map->path[0] == '[')
-			key.open_as = NULL;
-	}
-	place->image = images_get(&key);
-	place->looked = true;
-	if (place->image && !place->gone) {
-		const char *id = image_build_id(place->image);
-		const char *copy = pool_text(&s->pool, id, strlen(id));
-
-		place->mapping.build_id = copy ? copy : "";
-	}
-	return place->image;
+	return places_at(&s->places, address, generation);
 }
 
 const struct mapping *symbols_mapping(const struct symbols *s, size_t i)
 {
+	struct place *place = &s->places.list[i];
+
 	/* the build ID is read on the first look */
-	place_image((struct symbols *)(uintptr_t)s, &s->places[i]);
-	return &s->places[i].mapping;
+	places_image((struct places *)(uintptr_t)&s->places, place);
+	return &place->mapping;
 }
 
 struct image *symbols_image_at(struct symbols *s, uint64_t address, uint32_t generation,
 			       uint64_t *out_vaddr)
 {
-	long index = address < FRAME_MARKS ? -1 : symbols_mapping_at(s, address, generation);
-	struct place *place = index >= 0 ? &s->places[index] : NULL;
-	struct image *image = place && (place->map || place->gone) ? place_image(s, place) : NULL;
+	long index = address < FRAME_MARKS ? -1 : places_at(&s->places, address, generation);
+	struct place *place = index >= 0 ? &s->places.list[index] : NULL;
+	struct image *image =
+		place && (place->map || place->gone) ? places_image(&s->places, place) : NULL;
 
 	return image && image_vaddr(image, address - place->mapping.start + place->mapping.offset,
 				    out_vaddr) ? image : NULL;
@@ -376,7 +197,7 @@ static bool slots_double(struct symbols *s)
 /* Fills in the names of a new entry from s->buf. */
 static bool make_name(struct symbols *s, struct named *named)
 {
-	named->linkage = clean_copy(s, s->buf);
+	named->linkage = clean_copy(&s->pool, s->buf);
 	if (named->linkage == s->buf)
 		named->linkage = pool_text(&s->pool, s->buf, strlen(s->buf));
 	if (!named->linkage)
@@ -430,7 +251,7 @@ static bool find_jit(struct symbols *s, uint64_t address, uint64_t *out_start)
 static bool find_vsyscall(struct symbols *s, long place, uint64_t address, struct symbol *out)
 {
 	static const char *const names[] = { "gettimeofday", "time", "getcpu" };
-	uint64_t in = address - s->places[place].mapping.start;
+	uint64_t in = address - s->places.list[place].mapping.start;
 
 	fmt_buf(s->buf, NAME_SIZE, "%s", in / 1024 < 3 ? names[in / 1024] : "[vsyscall]");
 	return give(s, place, KIND_SYMBOL, address - in % 1024, out);
@@ -439,13 +260,13 @@ static bool find_vsyscall(struct symbols *s, long place, uint64_t address, struc
 /* Code outside of any file, or which its file does not name. */
 static bool find_elsewhere(struct symbols *s, long place, uint64_t address, struct symbol *out)
 {
-	const struct map *map = place < 0 ? maps_find(&s->maps, address) : NULL;
+	const struct map *map = place < 0 ? maps_find(&s->places.maps, address) : NULL;
 	uint64_t start;
 
 	if (find_jit(s, address, &start))
 		return give(s, place, KIND_JIT, start, out);
 	if (place >= 0) /* a file that is no ELF image: memory of a JIT compiler */
-		fmt_buf(s->buf, NAME_SIZE, "[%s]", base_name(s->places[place].mapping.path));
+		fmt_buf(s->buf, NAME_SIZE, "[%s]", base_name(s->places.list[place].mapping.path));
 	else
 		fmt_buf(s->buf, NAME_SIZE, "%s", !map ? "[unmapped]" : map->path[0] ? map->path :
 										  "[anon]");
@@ -454,8 +275,8 @@ static bool find_elsewhere(struct symbols *s, long place, uint64_t address, stru
 
 static bool find_in_image(struct symbols *s, long index, uint64_t address, struct symbol *out)
 {
-	struct place *place = &s->places[index];
-	struct image *image = place_image(s, place);
+	struct place *place = &s->places.list[index];
+	struct image *image = places_image(&s->places, place);
 	const char *base = base_name(place->mapping.path);
 	struct image_name found;
 	uint64_t vaddr, start;
@@ -494,12 +315,12 @@ bool symbols_find(struct symbols *s, uint64_t address, uint32_t generation, stru
 		*out = (struct symbol){ .mapping = -1, .name = mark, .linkage = mark };
 		return true;
 	}
-	place = symbols_mapping_at(s, address, generation);
-	if (place < 0 || !s->places[place].mapping.path[0])
+	place = places_at(&s->places, address, generation);
+	if (place < 0 || !s->places.list[place].mapping.path[0])
 		return find_elsewhere(s, place, address, out);
-	if (strcmp(s->places[place].mapping.path, "[vsyscall]") == 0)
+	if (strcmp(s->places.list[place].mapping.path, "[vsyscall]") == 0)
 		return find_vsyscall(s, place, address, out);
-	if (!s->places[place].map && !s->places[place].gone)
+	if (!s->places.list[place].map && !s->places.list[place].gone)
 		return find_elsewhere(s, place, address, out);
 	return find_in_image(s, place, address, out);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* symbols_open with its sources given by hand: for tests. Context: agent. */
+/* What symbols_open reads from; given by hand in tests. Context: agent. */
 #ifndef ENCODE_SYMBOLS_FROM_H
 #define ENCODE_SYMBOLS_FROM_H
 

@@ -96,6 +96,7 @@ $(BUILD)/tests/programs/%: tests/programs/%.rs
 	$(Q)MAKEFLAGS= rustc --edition 2021 -O -g -o $@ $<
 
 $(BUILD)/tests/programs/every_wait: $(wildcard tests/programs/every_wait_*.h)
+$(BUILD)/tests/programs/waits: tests/programs/waits_ways.h
 
 .PHONY: check-mutants
 check-long-suites: check-mutants

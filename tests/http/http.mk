@@ -7,7 +7,7 @@ HTTP_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard agent/base/*.c agent/http
 CHECKS_BESIDE += check-http
 
 check-http: $(BUILD)/tests/http/serve ## the listener against hostile clients
-	$(Q)python3 tests/http/test_server.py $(BUILD)/tests/http/serve
+	$(Q)python3 tests/http/run.py $(BUILD)/tests/http/serve
 
 $(BUILD)/tests/http/serve: $(BUILD)/obj/tests/http/serve.o $(HTTP_OBJ)
 	$(call say,LINK,$@)

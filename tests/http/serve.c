@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The listener with toy answers, for tests/http/test_server.py: quick, slow, huge, failing.
+ * The listener with toy answers, for the tests of this folder: quick, slow, huge, failing.
  * serve ADDRESS [TOKEN [HOSTS [MAX_MEM]]]; "-" for none. Prints its addresses, then "ready".
  * serve heads: prints the table of tests/http/heads.h, a status and the bytes in hexadecimal on each line.
  */

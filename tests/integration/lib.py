@@ -3,7 +3,7 @@
 
 Everything is judged from outside: HTTP answers, exit status, output, /proc. Nothing here sleeps as a
 proof: until() polls a condition against a deadline. Every profile that profile() returns has passed
-pprof_decode.validate(), which shares nothing with our encoder.
+pprof_rules.validate(), which shares nothing with our encoder.
 """
 import atexit
 import contextlib
@@ -209,8 +209,9 @@ class Endpoint:
 def decoded(data, names=True):
     """Bytes of a profile, through the independent decoder and its validator."""
     import pprof_decode
+    import pprof_rules
     profile = pprof_decode.Profile.parse(data)
-    problems = pprof_decode.validate(profile, names=names)
+    problems = pprof_rules.validate(profile, names=names)
     assert not problems, "the profile breaks rules of its format: " + "; ".join(problems[:10])
     return profile
 

@@ -7,7 +7,7 @@ by hand, nothing shared with the encoder. Every rule that a viewer relies on is 
     slice.name, .category, .start, .end (None: never), .depth, .stack (list, leaf first), .text, .notes
     trace.arrows            # {flow id: (event it comes from, event it goes to or None)}
 """
-from pprof_decode import Malformed, _fields, _signed
+from protobuf_wire import Malformed, fields, signed
 
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
 # tests/integration/perfetto_fields.proto says the same for protoc
@@ -23,14 +23,14 @@ def check(ok, why):
 def message(data, known):
     """{name: [values]}; a field that is not known is an error."""
     out = {}
-    for number, wire, value in _fields(data):
+    for number, wire, value in fields(data):
         check(number in known, f"field {number} where {sorted(known.values(), key=str)} are known")
         out.setdefault(known[number], []).append(value)
     return out
 
 
-def one(fields, name, default=None):
-    values = fields.get(name, [])
+def one(m, name, default=None):
+    values = m.get(name, [])
     check(len(values) <= 1, f"{name} {len(values)} times")
     return values[0] if values else default
 
@@ -62,7 +62,7 @@ class Trace:
     # --- texts and stacks by id
 
     def intern(self, data):
-        for number, wire, value in _fields(data):
+        for number, wire, value in fields(data):
             if number in INTERNED:
                 kind, text = INTERNED[number]
                 m = message(value, {1: "iid", text: "text"})
@@ -119,7 +119,7 @@ class Trace:
         event = Event(track, at)
         if kind == COUNTER:
             check(track.unit, "a value on a track that is no counter")
-            track.values.append((at, _signed(one(m, "value"))))
+            track.values.append((at, signed(one(m, "value"))))
             return
         if kind == END:
             check(track.open, f"an end without a begin on track {track.uuid}")

@@ -20,7 +20,7 @@ import lib
 from lib import App, equal, limit, long, note, parallel, program, waits
 from stacks import View
 
-# name in tests/programs/waits.c -> (what block shows, what mutex shows; None: nobody is to blame)
+# name in tests/programs/waits_ways.h -> (what block shows, what mutex shows; None: nobody is to blame)
 WAYS = {
     "pthread_mutex_lock": ("pthread_mutex_lock", "pthread_mutex_unlock"),
     "pthread_mutex_timedlock": ("pthread_mutex_timedlock", "pthread_mutex_unlock"),

@@ -7,6 +7,7 @@ import subprocess
 
 import lib
 import pprof_decode
+import pprof_rules
 
 DRIVER = str(lib.BUILD / "tests/encode-driver")
 
@@ -35,7 +36,7 @@ def go_pprof(path, *flags):
 @lib.parallel
 def test_every_kind_of_frame_is_valid():
     profile = pprof_decode.parse(driver("profile"))
-    pprof_decode.validate(profile, main=DRIVER)
+    pprof_rules.validate(profile, main=DRIVER)
     lib.equal(profile.sample_types, [("samples", "count"), ("cpu", "nanoseconds")])
     lib.equal(profile.period_type, ("cpu", "nanoseconds"))
     lib.equal((profile.period, profile.duration_nanos), (10000000, 5))
@@ -78,7 +79,7 @@ def test_build_ids_are_those_of_the_files():
 @lib.parallel
 def test_without_symbols():
     profile = pprof_decode.parse(driver("profile", "none"))
-    pprof_decode.validate(profile, names=False, main=DRIVER)
+    pprof_rules.validate(profile, names=False, main=DRIVER)
     assert not any(m.has_functions for m in profile.mappings)
     named = {name for location in profile.locations for name in location.names}
     lib.equal(named, {"[truncated]", "[other stacks]", "[unknown caller]", "[anon]", "[unmapped]"})
@@ -87,7 +88,7 @@ def test_without_symbols():
 @lib.parallel
 def test_no_samples():
     profile = pprof_decode.parse(driver("empty"))
-    pprof_decode.validate(profile, main=DRIVER)
+    pprof_rules.validate(profile, main=DRIVER)
     lib.equal((len(profile.samples), len(profile.mappings)), (0, 1))
     assert "Total samples = 0" in go_pprof(saved(driver("empty")), "-top")
 

@@ -12,6 +12,7 @@ import subprocess
 import threading
 
 import pprof_decode
+import pprof_rules
 from lib import App, BUILD, environment, equal, limit, long, note, parallel, program, scratch, until
 
 CALL, MEMORY = 0, 1
@@ -177,7 +178,7 @@ def every_failure(app, faults, path, step):
                 faults.disarm()
                 equal(app.process.poll(), None, f"status of the program behind {what()}")
                 if got and got[0] == 200 and is_profile(path):
-                    problems = pprof_decode.problems(pprof_decode.Profile.parse(got[1]), names=False)
+                    problems = pprof_rules.problems(pprof_decode.Profile.parse(got[1]), names=False)
                     equal(problems, [], what())
                 if not faults.fired:
                     break

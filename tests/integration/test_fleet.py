@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 
 import pprof_decode
+import pprof_rules
 from lib import App, TOP, background, equal, free_port, go_environment, limit, needs, parallel, program, scratch, until, waits
 
 
@@ -179,7 +180,7 @@ def judge(kind, answer, timeout, who):
     # the body is the file: a transport that unpacks must not be told to
     assert "Content-Encoding" not in headers, f"{where}: {headers}"
     profile = pprof_decode.Profile.parse(body)
-    equal(pprof_decode.problems(profile), [], where)
+    equal(pprof_rules.problems(profile), [], where)
     equal([f"{t}/{u}" for t, u in profile.sample_types], TYPES[kind], f"{where}: types")
     assert len(gzip.decompress(body)) < 4 << 20 and len(profile.samples) < 16000, f"{where}: beyond Pyroscope's limits"
     return profile, seconds

@@ -54,7 +54,7 @@ def passes(test):
         done = run(f"scripts/{name}", *arguments)
     elif kind == "http":
         make("build/tests/http/serve")
-        done = run(sys.executable, "tests/http/test_server.py", "build/tests/http/serve", "-k", rest)
+        done = run(sys.executable, "tests/http/run.py", "build/tests/http/serve", "-k", rest)
     elif kind == "static":
         done = run(sys.executable, "tests/integration/run.py", "tests/static", "-k", rest)
     else:

@@ -41,7 +41,7 @@ fuzz-eh-frame: $(BUILD)/tests/fuzz_eh_frame ## libFuzzer on the unwind table par
 	$(Q)$(BUILD)/tests/fuzz_eh_frame -max_len=1024 -timeout=5 -max_total_time=$(or $(FUZZ_SECONDS),60) \
 		-artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/eh_frame tests/fuzz/corpus/eh_frame
 
-$(BUILD)/tests/oracle: $(BUILD)/obj/tests/unwind/oracle.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/modules.o $(BUILD)/obj/agent/collect/unloads.o
+$(BUILD)/tests/oracle: $(BUILD)/obj/tests/unwind/oracle.o $(BUILD)/obj/tests/unwind/rows.o $(UNWIND_OBJ) $(BUILD)/obj/agent/collect/modules.o $(BUILD)/obj/agent/collect/unloads.o
 	$(call say,LINK,$@)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lunwind-x86_64 -lpthread
@@ -80,4 +80,6 @@ $(BUILD)/tests/storm: $(BUILD)/obj/tests/unwind/storm.o tests/unwind/throw.cc $(
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) -O2 -no-pie $(LDFLAGS) -o $@ $^ -ldl -lpthread
 
-$(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o: TEST_CFLAGS += -O2
+$(BUILD)/obj/tests/bench/bench_unwind.o $(BUILD)/obj/tests/unwind/oracle.o $(BUILD)/obj/tests/unwind/rows.o: TEST_CFLAGS += -O2
+
+-include $(patsubst %,$(BUILD)/obj/tests/unwind/%.d,oracle rows storm)
