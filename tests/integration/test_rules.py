@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that each have a mutant (tests/mutants) and that no other test would miss."""
+import contextlib
+import errno
 import os
 import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 import lib
-from lib import App, BUILD, agent, environment, equal, limit, needs, parallel, program, scratch, until
+from lib import App, BUILD, agent, environment, equal, limit, needs, note, parallel, program, scratch, until
+from kernels import refusing
 from stacks import View
 
 
@@ -149,3 +153,64 @@ def test_setuid_program_in_a_trusted_directory():
     equal(re.search(r"^Threads:\t(\d+)", done.stdout, re.M)[1], "1", "threads")
     equal(os.listdir(at / "open"), [], "files of the agent")
     assert not pathlib.Path("/usr/lib/libpprofagent.so").exists(), "the machine's own directory was changed"
+
+
+@parallel
+@limit(60)
+def test_standard_error_is_silent_from_main_on():
+    """What the agent has to say before main is on standard error, what it has to say later is not: descriptor 2 may be a data
+    base by then (hazard I2). Its thread, which is begun late here and gets no table of its own, would write to the program's."""
+    neither = refusing(("newer", errno.ENOSYS), ("unshare", errno.EPERM))
+    with App(program("confined"), "free", wait=False, stdin=subprocess.PIPE, addr="off", output=scratch(), memprofilerate=1, nonsense=1,
+             preexec=neither) as app:
+        equal(app.line(), "ready")
+        for _ in range(2):
+            time.sleep(0.5)  # only what lives for a while gets the thread
+            app.say("work")
+            equal(app.line(), "done 30000", "work")
+        until(lambda: len(os.listdir(f"/proc/{app.pid}/task")) == 1, "the agent's thread has ended")
+        app.process.stdin.close()
+        app.process.stdin = None
+        status, _, error = app.finish()
+    said = f"pprofagent[{app.pid}]: warning: PPROF_NONSENSE is not a setting of this agent; see docs/options.md\n"
+    equal((status, error.decode()), (0, said), "end")
+
+
+@parallel
+@limit(60)
+def test_signal_is_blocked_at_the_call_of_fork():
+    """The kernel copies a process undisturbed by samples, and neither side keeps anything of it (hazard D3). Linux before 4.19
+    begins a copy anew that a signal met, for ever when they come often; newer ones do not, so only the mask itself is seen there."""
+    with App(program("fork_mask"), stdin=subprocess.PIPE, wait=False) as app:
+        try:
+            equal(app.line(), "ready")
+        except AssertionError:
+            if app.process.wait(10) == 77:
+                lib.skip("no seccomp filter is allowed here")
+            raise
+        app.wait_listening()
+        app.say("")
+        equal(app.line(), "000", "SIGPROF blocked at the call, in the parent, in the child, without a profile")
+        with contextlib.closing(app.connect()) as connection:
+            connection.request("GET", app._target("profile", {"seconds": 30}))
+            until(lambda: app.cpu_timers() > 0, "the profile's timers")
+            for _ in range(20):
+                app.say("")
+                equal(app.line(), "100", "SIGPROF blocked at the call, in the parent, in the child, under a profile")
+
+
+@parallel
+@limit(90)
+def test_clone_with_the_state_of_another_is_not_sampled():
+    """A handler in it would write to its creator's state, whose own samples go missing then (hazard C8). What it used is charged,
+    without a stack; each block that the creator allocates beside it is counted, exactly."""
+    with App(program("clone_beside"), stdin=subprocess.PIPE, memprofilerate=1) as app:
+        equal(app.line(), "ready")
+        app.say("")
+        view = View(app.profile("profile", seconds=3, hz=1000))
+        app.say("")
+        count = int(app.line())
+        heap = View(app.profile("allocs"))
+    note(f"{count} blocks; samples: {view.flat('samples').most_common(3)}")
+    equal((view.below("beside_clone", "samples"), view.flat("samples")["[after last tick]"] > 10), (0, True), "samples of the clone, and what it used")
+    equal(heap.below("beside_main", "alloc_objects"), count, "blocks that the heap profile counts")
