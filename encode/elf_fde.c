@@ -121,5 +121,6 @@ bool elf_fde(const struct elf *elf, uint64_t vaddr, uint64_t *out_start, uint64_
 	    elf_read(elf, hdr + sizeof(h) + low * 8, &next, sizeof(next)))
 		range = (uint64_t)((int64_t)next.start - entry.start);
 	*out_end = *out_start + range;
-	return vaddr >= *out_start && vaddr - *out_start < range;
+	/* not by the range: in a damaged file the end may lie beyond the last address */
+	return vaddr >= *out_start && vaddr < *out_end;
 }

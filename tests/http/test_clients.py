@@ -61,6 +61,22 @@ class Goodbyes(Base):
         self.assertFalse(ignored & 1 << (signal.SIGPIPE - 1))
         self.eventually(lambda: len(os.listdir(f"/proc/{s.process.pid}/fd")), 4)
 
+    def test_left_before_the_answer(self):
+        """Clients that asked and left while the server stood still: what it sends them fails with EPIPE, which
+        raises SIGPIPE where a send allows it. TCP: first the end of what they send, then the reset."""
+        for address in ("127.0.0.1:0", "unix:@pprof-left-%p"):
+            s = self.serve(address)
+            for target in ("/", "/huge?bytes=600", "/huge?bytes=12000000", "/once?bytes=3000000"):
+                gone = s.stats()["http_clients_gone"]
+                s.process.send_signal(signal.SIGSTOP)
+                for _ in range(4):
+                    c = self.start(s, target)
+                    c.shutdown(socket.SHUT_WR)
+                    reset(c)
+                s.process.send_signal(signal.SIGCONT)
+                self.eventually(lambda: s.process.poll() or s.stats()["http_clients_gone"], gone + 4)
+                self.alive(s)
+
     def test_reset_while_asking(self):
         s = self.serve()
         data = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n" + b"x" * 50
