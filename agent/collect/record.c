@@ -11,6 +11,7 @@
 #include "agent/base/attr.h"
 #include "agent/base/stats.h"
 #include "agent/collect/modules.h"
+#include "agent/collect/recall.h"
 #include "agent/collect/stacks.h"
 #include "agent/collect/unloads.h"
 #include "agent/collect/unwind.h"
@@ -25,7 +26,10 @@ static struct {
 } self = { .max = 128 };
 
 /* apart from what is initialised: a quarter MiB that costs nothing until it is touched */
-static uintptr_t buffers[BUFFERS][FRAMES_MAX + 1] BIG;
+static struct buffer {
+	uintptr_t pcs[FRAMES_MAX + 1];
+	struct unwind_log log;
+} buffers[BUFFERS] BIG;
 
 void record_set_depth(uint32_t max_frames)
 {
@@ -50,7 +54,7 @@ static COLD void give_what_was_left(void)
 		unwind_guess_leave();
 }
 
-static uintptr_t *take_buffer(unsigned *out_which)
+static struct buffer *take_buffer(unsigned *out_which)
 {
 	uint64_t taken;
 	unsigned which;
@@ -72,7 +76,7 @@ static uintptr_t *take_buffer(unsigned *out_which)
 	*out_which = which;
 	if (tls.thread)
 		tls.thread->buffer = (uint8_t)(which + 1);
-	return buffers[which];
+	return &buffers[which];
 }
 
 const struct stack *record_mark(enum frame_mark mark)
@@ -104,35 +108,54 @@ const struct stack *record_context(const void *ucontext, const struct thread *th
 	enum unwind_end end = UNWIND_ROOT;
 	const struct stack *stack;
 	unsigned which;
-	uintptr_t *pcs = take_buffer(&which);
+	struct buffer *buffer = take_buffer(&which);
 	uint32_t n;
 
-	if (!pcs) {
+	if (!buffer) {
 		stat_add(STAT_CPU_BUSY, 1);
 		return record_mark(FRAME_AGENT);
 	}
-	n = unwind_context(ucontext, thread->stack_lo, thread->stack_hi, pcs, self.max, &end);
-	stack = store(pcs, n, end, generation);
+	n = unwind_context(ucontext, thread->stack_lo, thread->stack_hi, buffer->pcs, self.max, &end);
+	stack = store(buffer->pcs, n, end, generation);
+	give_buffer(which);
+	return stack;
+}
+
+/* The walk itself. */
+static const struct stack *walk_from(const struct unwind_regs *from, const void *leaf, uint32_t generation, bool keep)
+{
+	uint32_t own = leaf != NULL;
+	const struct stack *stack;
+	unsigned which;
+	struct buffer *buffer = take_buffer(&which);
+	struct unwind_walk walk;
+
+	if (!buffer)
+		return record_mark(FRAME_AGENT);
+	buffer->pcs[0] = (uintptr_t)leaf;
+	walk.from = from;
+	walk.thread_lo = tls.stack_lo;
+	walk.thread_hi = tls.stack_hi;
+	walk.pcs = buffer->pcs + own;
+	walk.max = self.max - own;
+	walk.force_full = false;
+	walk.log = keep ? &buffer->log : NULL;
+	walk.reach = 0;
+	unwind_walk(&walk, true);
+	stack = store(buffer->pcs, own + walk.n, walk.end, generation);
+	if (keep && walk.end == UNWIND_ROOT)
+		recall_keep(from, leaf, generation, &buffer->log, stack);
 	give_buffer(which);
 	return stack;
 }
 
 const struct stack *record_from(const struct unwind_regs *from, const void *leaf)
 {
-	uint32_t generation = modules_generation(), own = leaf != NULL;
-	enum unwind_end end = UNWIND_ROOT;
-	const struct stack *stack;
-	unsigned which;
-	uintptr_t *pcs = take_buffer(&which);
-	uint32_t n;
+	uint32_t generation = modules_generation();
+	bool keep = recall_may(from);
+	const struct stack *stack = keep ? recall_find(from, leaf, generation) : NULL;
 
-	if (!pcs)
-		return record_mark(FRAME_AGENT);
-	pcs[0] = (uintptr_t)leaf;
-	n = own + unwind_from(from, tls.stack_lo, tls.stack_hi, pcs + own, self.max - own, &end);
-	stack = store(pcs, n, end, generation);
-	give_buffer(which);
-	return stack;
+	return stack ? stack : walk_from(from, leaf, generation, keep);
 }
 
 const struct stack *record_copy(const struct unwind_snapshot *copy)
@@ -141,13 +164,13 @@ const struct stack *record_copy(const struct unwind_snapshot *copy)
 	enum unwind_end end = UNWIND_ROOT;
 	const struct stack *stack;
 	unsigned which;
-	uintptr_t *pcs = take_buffer(&which);
+	struct buffer *buffer = take_buffer(&which);
 	uint32_t n;
 
-	if (!pcs)
+	if (!buffer)
 		return record_mark(FRAME_NOT_READ);
-	n = unwind_remote(copy, pcs, self.max, &end);
-	stack = store(pcs, n, end, generation);
+	n = unwind_remote(copy, buffer->pcs, self.max, &end);
+	stack = store(buffer->pcs, n, end, generation);
 	give_buffer(which);
 	return stack;
 }

@@ -137,11 +137,15 @@ static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rul
 		if (UNLIKELY(!(regs->known >> ARCH_BP & 1)))
 			goto no_register;
 		cfa = base = regs->reg[ARCH_BP] + (uintptr_t)rule_cfa(rule);
+		if (walk->log)
+			unwind_log_base(walk->log);
 		break;
 	case RULE_PLT:
 		cfa = base = sp + 8 + 8 * ((intptr_t)(regs->reg[ARCH_PC] & 15) >= rule_cfa(rule));
 		break;
 	default: /* RULE_DEREF_SP, RULE_DEREF_BP */
+		if (walk->log)
+			walk->log->lost = true;
 		base = sp;
 		if (rule_kind(rule) == RULE_DEREF_BP) {
 			if (UNLIKELY(!(regs->known >> ARCH_BP & 1)))
@@ -160,12 +164,16 @@ static inline enum unwind_step step_quick(struct unwind_walk *walk, uint64_t rul
 		if (!unwind_restore(walk, base + (uintptr_t)(bp_at * 8), &bp))
 			goto out_of_stack;
 		known |= 1u << ARCH_BP;
+		if (walk->log)
+			unwind_log_saved_base(walk->log, base + (uintptr_t)(bp_at * 8), bp);
 	}
 	if (bx_at != RULE_UNSAVED) {
 		if (!unwind_restore(walk, base + (uintptr_t)(bx_at * 8), &bx))
 			goto out_of_stack;
 		known |= 1u << ARCH_RBX;
 	}
+	if (walk->log)
+		unwind_log_return(walk->log, cfa - 8, pc);
 	regs->reg[ARCH_SP] = cfa;
 	regs->reg[ARCH_BP] = bp;
 	regs->reg[ARCH_RBX] = bx;
@@ -203,9 +211,11 @@ static NOINLINE enum unwind_step step_other(struct unwind_walk *walk, uintptr_t 
 {
 	enum unwind_step step;
 
-	switch (rule_kind(rule)) {
-	case RULE_ROOT:
+	if (rule_kind(rule) == RULE_ROOT)
 		return unwind_stop(walk, UNWIND_ROOT);
+	if (walk->log)
+		walk->log->lost = true;
+	switch (rule_kind(rule)) {
 	case RULE_NONE:
 	case RULE_GAP:
 	case RULE_GAP_CALL:
@@ -247,6 +257,8 @@ static enum unwind_step walk_on(struct unwind_walk *walk)
 			/* The trampoline did not call anybody: its PC is exact. */
 			if (!keep(walk, pc))
 				return STEP_END;
+			if (walk->log)
+				walk->log->lost = true;
 			step = unwind_step_signal(walk);
 		} else {
 			if (!keep(walk, at))
@@ -274,6 +286,8 @@ static void begin(struct unwind_walk *walk, bool live)
 	walk->switches = 0;
 	walk->exact = true;
 	walk->generation = modules_generation();
+	if (walk->log)
+		unwind_log_begin(walk->log, sp);
 	/* Between an unload and the new generation, cached rules of the old module would be applied
 	 * to one that another thread has loaded in its place. */
 	walk->cached = unwind_closing() ? 0 : (uintptr_t)1 << 48;
@@ -313,6 +327,7 @@ NOINLINE uint32_t unwind_from(const struct unwind_regs *from, uintptr_t lo, uint
 	walk.pcs = pcs;
 	walk.max = max;
 	walk.force_full = false;
+	walk.log = NULL;
 	walk.reach = 0;
 	unwind_walk(&walk, true);
 	*out_end = walk.end;

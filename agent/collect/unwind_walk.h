@@ -14,6 +14,7 @@
 #include "agent/collect/dwarf_expr.h"
 #include "agent/collect/ehframe.h"
 #include "agent/collect/unwind.h"
+#include "agent/collect/unwind_log.h"
 #include "agent/collect/unwind_stack.h"
 
 /* Where a walk starts, and into what it writes. The caller fills everything above the line. */
@@ -23,6 +24,7 @@ struct unwind_walk {
 	uintptr_t *pcs;
 	uint32_t max;
 	bool force_full; /* follow every preserved register from the start */
+	struct unwind_log *log; /* what is read goes there too; NULL: nobody wants it */
 	uint32_t reach;	 /* words that a search for a return address may cross, 0: the usual few */
 
 	/* ---- the walk's own */

@@ -9,6 +9,7 @@
 #include "agent/collect/unwind.h"
 
 /* 64 bytes at least, so that FIND cannot take one for the other. */
+#undef NOINLINE
 #define NOINLINE __attribute__((noinline, aligned(64)))
 /* Keeps a call from becoming a jump. */
 #define STAY() __asm__ volatile("" ::: "memory")

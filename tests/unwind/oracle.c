@@ -224,7 +224,7 @@ static void compare(unw_cursor_t *cursor, int theirs, const struct unwind_walk *
 
 static void one_row(uintptr_t pc)
 {
-	struct unwind_walk walk;
+	struct unwind_walk walk = { 0 };
 	unw_cursor_t cursor;
 	int theirs;
 
