@@ -37,18 +37,25 @@ static const struct stack *walk_again(const struct unwind_regs *from)
 	return stacks_intern(pcs, n, modules_generation());
 }
 
+static NOINLINE void look_from(const struct unwind_regs *from, const void *wrong)
+{
+	CHECK(recall_may(from));
+	own.walked += recall_find(from, NULL, modules_generation()) == NULL;
+	CHECK(recall_find(from, NULL, modules_generation() + 1) == NULL);
+	CHECK(recall_find(from, wrong, modules_generation()) == NULL);
+	own.last = record_from(from, NULL);
+	CHECK(own.last == walk_again(from));
+	own.rounds++;
+}
+
+/* Saves no register: the frame above it is found by those that are captured. */
 static NOINLINE void look(void)
 {
 	struct unwind_regs from;
 
 	record_capture(&from);
-	CHECK(recall_may(&from));
-	own.walked += recall_find(&from, NULL, modules_generation()) == NULL;
-	CHECK(recall_find(&from, NULL, modules_generation() + 1) == NULL);
-	CHECK(recall_find(&from, look, modules_generation()) == NULL);
-	own.last = record_from(&from, NULL);
-	CHECK(own.last == walk_again(&from));
-	own.rounds++;
+	look_from(&from, look);
+	STAY();
 }
 
 static void go(int depth);
@@ -229,6 +236,60 @@ TEST(recall_with_own_frames)
 	modules_own_size = (uintptr_t)three_times > (uintptr_t)recalled ? (uintptr_t)three_times - (uintptr_t)recalled : 1;
 	CHECK(modules_is_own((uintptr_t)recalled) && modules_own_size > 1);
 	three_times();
+}
+
+/* A frame found by the base pointer, which `from` has as it is (look) or as it was saved (look_and_save). */
+static NOINLINE void look_and_save(void)
+{
+	volatile char *room = alloca(16 + (size_t)(own.rounds % 1));
+
+	room[0] = 0;
+	look();
+	STAY();
+}
+
+static NOINLINE void inner(size_t size, void (*leaf)(void))
+{
+	volatile char *room = alloca(size);
+
+	room[0] = 0;
+	leaf();
+	STAY();
+}
+
+static NOINLINE void outer(size_t size, size_t both, bool second, void (*leaf)(void))
+{
+	volatile char *room = alloca(size);
+
+	room[0] = 0;
+	if (second) {
+		inner(both - size, leaf);
+		STAY();
+	} else {
+		inner(both - size, leaf);
+		STAY();
+	}
+	STAY();
+}
+
+/* The second frame ends where the first one did, so that all return addresses of the first stand where they were:
+ * one of them only as what is left in a place that nobody wrote to. The base pointer tells. */
+TEST(recall_of_what_is_left)
+{
+	static void (*const leaves[])(void) = { look, look_and_save };
+
+	walk_stack(&tls.stack_lo, &tls.stack_hi);
+	for (int i = 0; i < 2; i++) {
+		const struct stack *first = NULL;
+
+		/* one call for all, so that nothing else tells them apart */
+		for (volatile int turn = 0; turn < 3; turn++) {
+			outer(turn < 2 ? 32 : 992, 1024, turn == 2, leaves[i]);
+			CHECK_INT(own.walked, 2 * i + (turn < 2 ? 1 : 2));
+			CHECK(turn == 0 || (own.last == first) == (turn == 1));
+			first = own.last;
+		}
+	}
 }
 
 /* On a stack that is not the thread's own nothing is remembered. */
