@@ -100,14 +100,21 @@ bool census_ended_last(void)
 	return atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents) && alone_soon();
 }
 
+/* While one of the counted lives, who may be main, the kernel's list is not asked: it has main in it to the last,
+ * as a zombie when it has ended. */
+static bool counted_ended(void)
+{
+	return atomic_load(&self.watch) && atomic_load(&self.live) <= 0;
+}
+
 bool census_only_agents(void)
 {
-	return atomic_load(&self.watch) && !others_live(true);
+	return counted_ended() && !others_live(true);
 }
 
 bool census_cannot_tell(void)
 {
-	return atomic_load(&self.watch) && !others_live(false) && others_live(true);
+	return counted_ended() && !others_live(false) && others_live(true);
 }
 
 bool census_watch(void)

@@ -214,3 +214,26 @@ def test_clone_with_the_state_of_another_is_not_sampled():
     note(f"{count} blocks; samples: {view.flat('samples').most_common(3)}")
     equal((view.below("beside_clone", "samples"), view.flat("samples")["[after last tick]"] > 10), (0, True), "samples of the clone, and what it used")
     equal(heap.below("beside_main", "alloc_objects"), count, "blocks that the heap profile counts")
+
+
+@parallel
+@limit(90)
+def test_threads_that_nobody_could_count():
+    """Of 3,000 threads at once most have no record, because there is no memory for one. When all of them have ended, main lives:
+    the agent does not take it for a zombie and itself for the last (hazard G2)."""
+    with App(program("crowd"), 3000, stdin=subprocess.PIPE, max_mem=1 << 20) as app:
+        try:
+            equal(app.line(), "ready")
+        except AssertionError:
+            if app.process.poll() == 77:
+                lib.skip("3,000 threads are not allowed here")
+            raise
+        text = app.get("agent").text
+        assert int(re.search(r"^threads_full\s+(\d+)", text, re.M)[1]) > 0, "there was memory for all"
+        # the agent looks every second
+        for _ in range(30):
+            time.sleep(0.1)
+            equal(app.process.poll(), None, "status of the program while main waits")
+            app.get("agent")
+        app.say("")
+        equal(app.finish()[0], 7, "status")
