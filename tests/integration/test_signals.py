@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 
 import lib
 from lib import App, agent, environment, equal, limit, long, needs, note, parallel, program, scratch, until
@@ -326,8 +325,7 @@ def test_start_of_a_profile_wakes_nobody():
     strace = needs("strace")
     with App(program("bursts"), "4", stdin=subprocess.PIPE) as app:
         equal(app.line(), "ready")
-        (tid,) = [t for t in os.listdir(f"/proc/{app.pid}/task")
-                  if pathlib.Path(f"/proc/{app.pid}/task/{t}/comm").read_text() == "pprof-agent\n"]
+        tid = lib.agent_task(app.pid).name
         log = scratch() / "calls"
         tracer = lib.background([strace, "-o", log, "-e", "trace=timer_settime", "-e", "inject=timer_settime:delay_enter=5000", "-p", tid],
                                 stderr=subprocess.PIPE)
