@@ -4,38 +4,13 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/base/file.h"
 #include "agent/base/fmt.h"
 #include "agent/base/mem.h"
 #include "agent/base/sys.h"
 #include "agent/http/server.h"
+#include "agent/procstat.h"
 #include "agent/serve.h"
-
-/* The whole of a file of unknown size, NUL-terminated; to be freed with mem_free. */
-static char *read_all(const char *path)
-{
-	long fd = sys_open(path, O_RDONLY | O_CLOEXEC), n = 0;
-	size_t have = 0, room = 8192;
-	char *buf;
-
-	if (fd < 0)
-		return NULL;
-	buf = mem_alloc(room);
-	while (buf && (n = sys_read((int)fd, buf + have, room - 1 - have)) > 0) {
-		have += (size_t)n;
-		if (have + 1 == room) {
-			char *grown = mem_realloc(buf, room * 2);
-
-			if (!grown)
-				break;
-			buf = grown;
-			room *= 2;
-		}
-	}
-	sys_close((int)fd);
-	if (buf)
-		buf[have] = '\0';
-	return buf;
-}
 
 static uint64_t number(const char **at)
 {
@@ -46,23 +21,21 @@ static uint64_t number(const char **at)
 	return n;
 }
 
+/* Of the process with this number. */
+static bool read_stat(struct procstat *stat, int pid)
+{
+	char text[16];
+
+	fmt_buf(text, sizeof(text), "%d", pid);
+	return procstat_read(stat, text);
+}
+
 /* The parent of a process by the kernel's word; 0 when it cannot be read. */
 static int parent_of(int pid)
 {
-	char path[64], stat[1024];
-	const char *at;
-	long n;
+	struct procstat stat;
 
-	fmt_buf(path, sizeof(path), "/proc/%d/stat", pid);
-	n = sys_read_file(path, stat, sizeof(stat) - 1);
-	if (n <= 0)
-		return 0;
-	stat[n] = '\0';
-	at = strrchr(stat, ')');
-	if (!at || strlen(at) < 5)
-		return 0;
-	at += 4; /* ") S " */
-	return (int)number(&at);
+	return read_stat(&stat, pid) ? (int)procstat_number(&stat, PROCSTAT_PARENT) : 0;
 }
 
 /* A descendant of ours, or of the process that forked us: a server's worker may have given up root, so
@@ -79,44 +52,28 @@ static bool is_relative(int pid)
 	return false;
 }
 
-/* Fields 14 and 15 of /proc/PID/stat, behind the last ')', in ticks of 10 ms (USER_HZ). */
 static void describe(struct child *c)
 {
-	char path[64], stat[1024];
-	const char *open, *at;
-	long n;
+	enum { MS_PER_TICK = 10 }; /* USER_HZ */
+	struct procstat stat;
 
 	c->name[0] = '\0';
 	c->cpu_ms = 0;
-	fmt_buf(path, sizeof(path), "/proc/%d/stat", c->pid);
-	n = sys_read_file(path, stat, sizeof(stat) - 1);
-	if (n <= 0)
+	if (!read_stat(&stat, c->pid))
 		return;
-	stat[n] = '\0';
-	open = strchr(stat, '(');
-	at = strrchr(stat, ')');
-	if (!open || !at || at < open)
-		return;
-	fmt_buf(c->name, sizeof(c->name), "%.*s", (int)(at - open - 1), open + 1);
-	for (int field = 2; field < 14 && at; field++) {
-		at = strchr(at, ' ');
-		at = at ? at + 1 : NULL;
-	}
-	if (!at)
-		return;
-	c->cpu_ms = number(&at);
-	at += *at == ' ';
-	c->cpu_ms = (c->cpu_ms + number(&at)) * 10;
+	fmt_buf(c->name, sizeof(c->name), "%s", stat.name);
+	c->cpu_ms = MS_PER_TICK * (procstat_number(&stat, PROCSTAT_USER_TICKS) +
+				   procstat_number(&stat, PROCSTAT_SYSTEM_TICKS));
 }
 
 int children_visit(void (*see)(const struct child *child, void *arg), void *arg)
 {
 	char prefix[64];
 	size_t size = fmt_buf(prefix, sizeof(prefix), "@pprofagent-%s-", agent_family());
-	char *text = read_all("/proc/thread-self/net/unix");
+	char *text;
 	int last = 0;
 
-	if (!text)
+	if (file_read_all("/proc/thread-self/net/unix", &text) < 0)
 		return -ENOENT;
 	for (const char *at = text; (at = strstr(at, prefix)) != NULL;) {
 		struct child c;

@@ -37,6 +37,24 @@ enum job_state endpoint_no_memory(struct exchange *x)
 	return fail(x, 500, "out of memory: PPROF_MAX_MEM is too small for this answer");
 }
 
+const char *endpoint_decimal(const char *text, double *out)
+{
+	double value = 0, place = 1;
+	bool digits = false, point = false;
+
+	for (; (*text >= '0' && *text <= '9') || (*text == '.' && !point); text++) {
+		if (*text == '.') {
+			point = true;
+			continue;
+		}
+		digits = true;
+		value = value * 10 + (*text - '0');
+		place = point ? place * 10 : 1;
+	}
+	*out = value / place;
+	return digits ? text : NULL;
+}
+
 enum job_state endpoint_wait(struct exchange *x, int fd)
 {
 	x->wake_fd = fd;

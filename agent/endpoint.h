@@ -11,6 +11,8 @@
 #include "agent/http/server.h"
 #include "encode/desc.h"
 
+/* A decimal number without sign or exponent, "2", "2.", ".5". What stands behind it; NULL: there is none. */
+const char *endpoint_decimal(const char *text, double *out);
 /* As Go reads ?seconds= of a CPU profile: anything but a positive integer means 30. */
 int64_t endpoint_window(const struct request *request);
 /* The errors of the parameters that all profiles with ?seconds= and ?debug= have in common: answers and

@@ -17,6 +17,7 @@
 #include "agent/collect/heapview.h"
 #include "agent/collect/snapshot.h"
 #include "agent/comments.h"
+#include "agent/endpoint.h"
 #include "agent/foreign.h"
 #include "agent/heaptrim.h"
 #include "agent/http/request.h"
@@ -60,22 +61,13 @@ static bool parse_age(const char *text, uint64_t *out_ns)
 		{ "", 1000000000 },	    { "s", 1000000000 },	 { "ms", 1000000 },
 		{ "m", (uint64_t)60000000000 }, { "h", (uint64_t)3600000000000 },
 	};
-	double value = 0, place = 1;
-	bool digits = false, point = false;
+	double value;
 
-	for (; (*text >= '0' && *text <= '9') || (*text == '.' && !point); text++) {
-		if (*text == '.') {
-			point = true;
-			continue;
-		}
-		digits = true;
-		value = value * 10 + (*text - '0');
-		place = point ? place * 10 : 1;
-	}
-	for (size_t i = 0; digits && i < sizeof(units) / sizeof(units[0]); i++) {
+	text = endpoint_decimal(text, &value);
+	for (size_t i = 0; text && i < sizeof(units) / sizeof(units[0]); i++) {
 		if (strcmp(text, units[i].name) != 0)
 			continue;
-		value = value / place * (double)units[i].ns;
+		value *= (double)units[i].ns;
 		*out_ns = value < 1e18 ? (uint64_t)value : (uint64_t)1000000000000000000;
 		return true;
 	}

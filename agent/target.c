@@ -13,6 +13,7 @@
 #include "agent/base/sys.h"
 #include "agent/options.h"
 #include "agent/outfile.h"
+#include "agent/procstat.h"
 
 enum { ADDRESSES = 256, TEXT = 4096, NAME_ROOM = 96 };
 
@@ -59,27 +60,12 @@ void target_start(void)
 	memcpy(self.directory, own, strlen(own) + 1);
 }
 
-/* Clock ticks between the machine's start and the process's: field 22 of its stat. 0: there is none such. */
+/* Clock ticks between the machine's start and the process's. 0: there is none such. */
 static uint64_t started(const char *process)
 {
-	char path[64], text[1024];
-	const char *at;
-	uint64_t ticks = 0;
-	long n;
+	struct procstat stat;
 
-	fmt_buf(path, sizeof(path), "/proc/%s/stat", process);
-	n = sys_read_file(path, text, sizeof(text) - 1);
-	if (n <= 0)
-		return 0;
-	text[n] = '\0';
-	at = strrchr(text, ')'); /* the name may hold anything */
-	for (int field = 2; at && field < 22; field++) {
-		at = strchr(at, ' ');
-		at += at != NULL;
-	}
-	for (; at && *at >= '0' && *at <= '9'; at++)
-		ticks = ticks * 10 + (uint64_t)(*at - '0');
-	return ticks;
+	return procstat_read(&stat, process) ? procstat_number(&stat, PROCSTAT_STARTED) : 0;
 }
 
 /* "pprofagent-<pid namespace>-"; the text of the link is pid:[4026531836]. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/base/attr.h"
+#include "agent/endpoint.h"
 #include "agent/http/server.h"
 #include "agent/options.h"
 #include "encode/trace_encoder.h"
@@ -13,8 +14,8 @@
 static uint64_t seconds_of(const struct exchange *x)
 {
 	const uint64_t second = 1000000000;
-	double value = 0, place = 1;
-	bool digits = false, point = false, negative;
+	bool digits, negative;
+	double value;
 	int exponent = 0, sign = 1;
 	char text[64];
 	const char *c = text;
@@ -25,15 +26,8 @@ static uint64_t seconds_of(const struct exchange *x)
 	c += *c == '-' || *c == '+';
 	if (!strcmp(c, "inf") || !strcmp(c, "Inf"))
 		return negative ? second : UINT64_MAX;
-	for (; (*c >= '0' && *c <= '9') || (*c == '.' && !point); c++) {
-		if (*c == '.') {
-			point = true;
-			continue;
-		}
-		digits = true;
-		value = value * 10 + (*c - '0');
-		place = point ? place * 10 : 1;
-	}
+	c = endpoint_decimal(c, &value);
+	digits = c != NULL;
 	if (digits && (*c == 'e' || *c == 'E')) {
 		c++;
 		sign = *c == '-' ? -1 : 1;
@@ -44,7 +38,7 @@ static uint64_t seconds_of(const struct exchange *x)
 	}
 	if (!digits || *c || negative)
 		return second;
-	for (value /= place; exponent; exponent--)
+	for (; exponent; exponent--)
 		value = sign > 0 ? value * 10 : value / 10;
 	value *= 1e9;
 	if (value < 1)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "encode/maps.h"
 
+#include <errno.h>
 #include <string.h>
 
+#include "agent/base/file.h"
 #include "agent/base/mem.h"
-#include "agent/base/sys.h"
 #include "encode/grow.h"
 
 struct line {
@@ -219,33 +220,14 @@ int maps_parse(struct maps *maps, const char *text, size_t size)
 
 int maps_read(struct maps *maps)
 {
-	long fd = sys_open("/proc/thread-self/maps", O_RDONLY | O_CLOEXEC);
-	char *text = NULL;
-	size_t size = 0, room = 0;
-	long n = 0;
+	char *text;
+	long n = file_read_all("/proc/thread-self/maps", &text);
 	int err;
 
 	*maps = (struct maps){ 0 };
-	if (fd < 0)
-		return (int)fd;
-	do {
-		size += (size_t)n;
-		if (size == room) {
-			size_t fresh = room ? room * 2 : 64 << 10;
-			char *more = mem_realloc(text, fresh);
-
-			n = -ENOMEM;
-			if (!more)
-				break;
-			text = more;
-			room = fresh;
-		}
-		do
-			n = sys_read((int)fd, text + size, room - size);
-		while (n == -EINTR);
-	} while (n > 0);
-	sys_close((int)fd);
-	err = n < 0 ? (int)n : maps_parse(maps, text, size);
+	if (n < 0)
+		return (int)n;
+	err = maps_parse(maps, text, (size_t)n);
 	mem_free(text);
 	return err;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,6 +30,15 @@ static inline char *exact_copy(const void *data, size_t size)
 	if (size)
 		memcpy(copy, data, size);
 	return copy;
+}
+
+/* The same as a file without a name. */
+static inline int file_of(const void *data, size_t size)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+
+	MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
+	return fd;
 }
 
 #endif

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any text as a linkage name: comes out as some text, in bounded memory. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "agent/base/budget.h"
 #include "agent/base/mem.h"
 #include "encode/demangle.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

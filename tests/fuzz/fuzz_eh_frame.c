@@ -6,14 +6,9 @@
  * the end of a heap block of just their size, so that the sanitizers see any read beyond. Built
  * with libFuzzer, or with replay.c, which runs files.
  */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "agent/collect/unwind_rule.h"
 #include "agent/collect/unwind_walk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 enum { STACK_WORDS = 64, STACK_AT = 0x10000 };
 

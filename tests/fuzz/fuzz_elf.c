@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as an ELF file, through everything that reads one: elf, symtab. */
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "agent/base/budget.h"
 #include "agent/base/mem.h"
 #include "encode/elf.h"
 #include "encode/symtab.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void look(const struct elf *elf, const struct symtab *table, uint64_t at)
 {
@@ -35,11 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct elf elf;
 	char buf[300];
 	uint32_t crc;
-	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	int fd;
 
 	budget_set(64 << 20);
-	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-		abort();
+	fd = file_of(data, size);
 	if (elf_open_file(&elf, fd) != 0)
 		return 0;
 	table.base = elf.n_loads ? elf.loads[0].vaddr : 0;

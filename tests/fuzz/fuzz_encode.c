@@ -5,8 +5,6 @@
  * one gzip member that holds well-formed messages.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <zlib.h>
 
 #include "agent/base/budget.h"
@@ -17,8 +15,7 @@
 #include "encode/profile.pb-c.h"
 #include "encode/symbols.h"
 #include "encode/text.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 struct collect {
 	struct sink sink;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any text as a mapping list: no fault, and pieces in which addresses are found again. */
-#include <stdlib.h>
-
 #include "agent/base/budget.h"
 #include "agent/base/mem.h"
 #include "encode/maps.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Any bytes as a JIT compiler's map: no fault, and ranges that are sorted and do not overlap. */
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include "agent/base/budget.h"
 #include "agent/base/mem.h"
 #include "encode/perfmap.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct perfmap map;
 	char buf[100];
 	uint64_t start;
-	int fd = memfd_create("fuzz", MFD_CLOEXEC);
+	int fd;
 
 	budget_set(64 << 20);
-	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
-		abort();
+	fd = file_of(data, size);
 	if (perfmap_open_file(&map, fd) == 0) {
 		for (size_t i = 0; i < map.n; i++) {
 			if (map.list[i].start >= map.list[i].end ||

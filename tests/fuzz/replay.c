@@ -2,22 +2,16 @@
 /* Runs a fuzz target over the files of a directory, and over every cut and a few bent forms of the small
  * ones: replay DIRECTORY. Fails when there are none. */
 #include <dirent.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 enum { CUT_MAX = 2048, BENT = 100 };
 
-/* Exactly `size` bytes, so that the sanitizer sees one too many. */
 static void run(const uint8_t *data, size_t size)
 {
-	uint8_t *copy = malloc(size ? size : 1);
+	char *copy = exact_copy(data, size);
 
-	memcpy(copy, data, size);
-	LLVMFuzzerTestOneInput(copy, size);
+	LLVMFuzzerTestOneInput((const uint8_t *)copy, size);
 	free(copy);
 }
 

@@ -1,24 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU profiles against the clock that the kernel keeps of a process, looked at from outside all the time."""
-import os
-import pathlib
 import threading
 import time
 
-from lib import until
+from lib import agent_task, until
 
 
 def process_ns(pid):
     """The CPU clock of a process of others: clock_getcpuclockid(3)."""
     return time.clock_gettime_ns((~pid << 3) | 2)
-
-
-def agent_task(pid):
-    for task in os.listdir(f"/proc/{pid}/task"):
-        directory = pathlib.Path(f"/proc/{pid}/task/{task}")
-        if (directory / "comm").read_text() == "pprof-agent\n":
-            return directory
-    raise AssertionError("no thread of the agent")
 
 
 TICK_NS = int(time.clock_getres(5) * 1e9)  # CLOCK_REALTIME_COARSE advances by the kernel's tick

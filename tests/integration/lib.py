@@ -108,6 +108,14 @@ def program(name):
     return str(path)
 
 
+def library(name):
+    """Path of a library of tests/libraries."""
+    path = BUILD / "tests/libraries" / f"{name}.so"
+    if not path.exists():
+        raise AssertionError(f"{path} is not there: run make programs")
+    return str(path)
+
+
 def agent():
     """The library under test. PPROF_TEST_AGENT names another file, for trying the tests themselves."""
     path = pathlib.Path(os.environ.get("PPROF_TEST_AGENT", AGENT))
@@ -315,6 +323,15 @@ class App(Endpoint):
     def listening(self):
         """Processes' own view of the net: does something listen on our TCP port?"""
         return listening_on(self.where[1])
+
+
+def agent_task(pid):
+    """The directory of the agent's thread in /proc; None: it has none."""
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            if (task / "comm").read_bytes() == b"pprof-agent\n":
+                return task
+    return None
 
 
 def listening_on(port):

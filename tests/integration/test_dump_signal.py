@@ -41,15 +41,13 @@ def interrupted(app):
 
 def caught_by_agent(pid):
     """Its thread has the signal unblocked."""
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text() == "pprof-agent\n":
-            mask = int(re.search(r"SigBlk:\t(\w+)", (task / "status").read_text()).group(1), 16)
-            return not mask >> (signal.SIGUSR1 - 1) & 1
-    return False
+    task = lib.agent_task(pid)
+    return task is not None and not has_signal(task, "SigBlk")
 
 
-def is_pending(pid):
-    mask = re.search(r"ShdPnd:\t(\w+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)
+def has_signal(directory, which):
+    """Is SIGUSR1 in this set of a /proc/.../status?"""
+    mask = re.search(rf"{which}:\t(\w+)", (directory / "status").read_text()).group(1)
     return int(mask, 16) >> (signal.SIGUSR1 - 1) & 1
 
 
@@ -73,11 +71,10 @@ def test_dump_signal_to_the_process():
     app, directory = started()
     with app:
         until(lambda: caught_by_agent(app.pid), "the agent's thread takes the signal")
-        threads = [int(t.name) for t in pathlib.Path(f"/proc/{app.pid}/task").iterdir()
-                   if (t / "comm").read_text() != "pprof-agent\n"]
-        for tid in threads * 10:
+        threads = {int(t) for t in os.listdir(f"/proc/{app.pid}/task")} - {int(lib.agent_task(app.pid).name)}
+        for tid in sorted(threads) * 10:
             os.kill(tid, signal.SIGUSR1)  # for the process, and this thread is the first that the kernel asks
-            until(lambda: not is_pending(app.pid), "the signal is taken")
+            until(lambda: not has_signal(pathlib.Path(f"/proc/{app.pid}"), "ShdPnd"), "the signal is taken")
         until(lambda: written(directory, app.pid, 1), "a set of profiles", 30)
         found = {name for name, n in interrupted(app).items() if n}
     lib.note(f"interrupted: {' '.join(sorted(found))}")
@@ -89,14 +86,19 @@ def test_dump_signal_to_the_process():
     equal({name for name in NAMED - {"futex", "futex_bitset"} if f"`{name}`" not in row[:1600]}, set(), "not in docs/limits.md")
 
 
+def python(code):
+    app = App("/usr/bin/env", "python3", "-c", code, stdin=subprocess.PIPE, output=lib.scratch(), dump_signal="USR1", exe="python3*")
+    equal(app.line(), "ready")
+    return app
+
+
 @parallel
 @limit(60)
 def test_a_signal_that_the_program_waits_for_stays_its_own():
     """Blocked and read by sigwait: the agent's thread leaves it alone."""
     code = ("import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); print('ready', flush=True)\n"
             "sys.stdin.readline(); print(signal.sigtimedwait([signal.SIGUSR1], 20).si_signo, flush=True)")
-    with App("/usr/bin/env", "python3", "-c", code, stdin=-1, output=lib.scratch(), dump_signal="USR1", exe="python3*") as app:
-        equal(app.line(), "ready")
+    with python(code) as app:
         until(lambda: not caught_by_agent(app.pid), "the agent's thread leaves the signal")
         for _ in range(5):
             os.kill(app.pid, signal.SIGUSR1)
@@ -110,8 +112,7 @@ def test_a_handler_of_the_program_never_runs_in_our_thread():
     """It takes the signal over while it runs, and gives it back: our thread leaves it alone in between."""
     code = ("import signal, sys\nprint('ready', flush=True)\nfor action in (lambda *_: None, signal.SIG_DFL):\n"
             " sys.stdin.readline(); signal.signal(signal.SIGUSR1, action); print('set', flush=True)\nsys.stdin.readline()")
-    with App("/usr/bin/env", "python3", "-c", code, stdin=-1, output=lib.scratch(), dump_signal="USR1", exe="python3*") as app:
-        equal(app.line(), "ready")
+    with python(code) as app:
         until(lambda: caught_by_agent(app.pid), "the agent's thread takes the signal")
         app.say("")
         equal(app.line(), "set")

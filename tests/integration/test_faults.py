@@ -2,7 +2,6 @@
 """Failure injection: the n-th kernel call or allocation of the agent fails, for every n, alone and with all that come
 after it. The library is the product's objects with a door that fails (tests/faults). The program must never notice, no
 request may hang, nothing may leak, and when the failures are over everything works again (hazards G6, H1)."""
-import contextlib
 import http.client
 import mmap
 import os
@@ -13,7 +12,7 @@ import threading
 
 import pprof_decode
 import pprof_rules
-from lib import App, BUILD, environment, equal, limit, long, note, parallel, program, scratch, until
+from lib import App, BUILD, agent_task, environment, equal, limit, long, note, parallel, program, scratch, until
 
 CALL, MEMORY = 0, 1
 KINDS = {CALL: "kernel call", MEMORY: "allocation"}
@@ -142,11 +141,7 @@ def ask(app, path, when=lambda: ""):
 
 
 def agent_descriptors(app):
-    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            if (task / "comm").read_text().strip() == "pprof-agent":
-                return len(os.listdir(task / "fd"))
-    return None
+    return len(os.listdir(agent_task(app.pid) / "fd"))
 
 
 def memory(app):

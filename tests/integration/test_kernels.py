@@ -21,10 +21,7 @@ def test_reused_descriptors_without_close_range():
 
 
 def agent_descriptors(app):
-    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
-        if (task / "comm").read_text() == "pprof-agent\n":
-            return sorted(os.readlink(fd) for fd in (task / "fd").iterdir())
-    raise AssertionError("no thread of the agent")
+    return sorted(os.readlink(fd) for fd in (lib.agent_task(app.pid) / "fd").iterdir())
 
 
 @parallel

@@ -11,15 +11,9 @@ import sys
 import threading
 
 import lib
-from lib import BUILD, App, agent, environment, equal, limit, needs, note, parallel, plain_and_under, program, scratch
+from lib import App, agent, environment, equal, library, limit, needs, note, parallel, plain_and_under, program, scratch
 
 STORM = dict(memprofilerate=1, blockprofilerate=1, mutexprofilefraction=1)
-
-
-def library(name):
-    path = BUILD / "tests/libraries" / f"{name}.so"
-    assert path.exists(), f"{path} is not there: run make programs"
-    return str(path)
 
 
 def same_in_a_storm(*argv, must=b"", env=None):

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import threading
-import time
 
 import lib
 from lib import App, agent, environment, equal, limit, long, needs, note, parallel, program, scratch, until
@@ -172,10 +171,12 @@ def test_samples_that_come_late_harm_nobody():
         return {name: int(re.search(rf"^{name}:\s+(\w+)", text, re.M)[1], 16) for name in ("SigIgn", "SigCgt", "SigBlk")}
 
     def waiting():
-        """Threads in which a sample waits."""
+        """Threads in which a sample waits: it is pending, and blocked."""
         found = 0
         for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
-            found += int(re.search(r"^SigPnd:\s+(\w+)", (task / "status").read_text(), re.M)[1], 16) >> (signal.SIGPROF - 1) & 1
+            text = (task / "status").read_text()
+            sets = [int(re.search(rf"^{name}:\s+(\w+)", text, re.M)[1], 16) for name in ("SigPnd", "SigBlk")]
+            found += (sets[0] & sets[1]) >> (signal.SIGPROF - 1) & 1
         return found
 
     with App(program("late_signals"), 8, stdin=subprocess.PIPE) as app:
@@ -185,9 +186,10 @@ def test_samples_that_come_late_harm_nobody():
             cycles += 1
             with contextlib.closing(app.connect()) as connection:
                 connection.request("GET", app._target("profile", {"seconds": 60, "hz": HZ}))
-                until(lambda: app.cpu_timers() >= 4, "timers", 30, 0.001)
+                until(waiting, "a sample waits", 30, 0.001)
             until(lambda: app.cpu_timers() == 0, "no timers", 30, 0.001)
             late += waiting()
+            until(lambda: waiting() == 0, "the samples of this profile have come", 30, 0.001)
         assert late >= 2, f"{late} samples waited at the ends of {cycles} profiles"
         app.say("?")
         opened = int(app.line().split()[0])
@@ -326,8 +328,7 @@ def test_start_of_a_profile_wakes_nobody():
     strace = needs("strace")
     with App(program("bursts"), "4", stdin=subprocess.PIPE) as app:
         equal(app.line(), "ready")
-        (tid,) = [t for t in os.listdir(f"/proc/{app.pid}/task")
-                  if pathlib.Path(f"/proc/{app.pid}/task/{t}/comm").read_text() == "pprof-agent\n"]
+        tid = lib.agent_task(app.pid).name
         log = scratch() / "calls"
         tracer = lib.background([strace, "-o", log, "-e", "trace=timer_settime", "-e", "inject=timer_settime:delay_enter=5000", "-p", tid],
                                 stderr=subprocess.PIPE)

@@ -295,14 +295,13 @@ def test_agent_thread_is_quiet_when_idle():
         equal(app.line(), "ready")
         until(app.answers, "the agent answers")
         equal(app.cpu_timers(), 0, "timers")
-        tid = next(t for t in os.listdir(f"/proc/{app.pid}/task")
-                   if pathlib.Path(f"/proc/{app.pid}/task/{t}/comm").read_text() == "pprof-agent\n")
+        task = lib.agent_task(app.pid)
 
         def switches():
-            text = pathlib.Path(f"/proc/{app.pid}/task/{tid}/status").read_text()
+            text = (task / "status").read_text()
             return int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
-        until(lambda: pathlib.Path(f"/proc/{app.pid}/task/{tid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "S", "the agent sleeps")
+        until(lambda: (task / "stat").read_text().rsplit(")", 1)[1].split()[0] == "S", "the agent sleeps")
         before = switches()
         time.sleep(3)  # the time over which it is counted
         assert switches() - before <= 3, f"the idle agent woke {switches() - before} times in 3 s"

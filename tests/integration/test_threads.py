@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Thread dumps: what they show of threads in every state, and that no thread notices."""
 import contextlib
-import pathlib
 import re
 import statistics
 import subprocess
@@ -250,10 +249,7 @@ def test_short_threads():
 
 def agent_waited(app):
     """Seconds that the agent's thread was ready to run while others of this machine had the processors."""
-    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
-        if (task / "comm").read_bytes() == b"pprof-agent\n":
-            return int((task / "schedstat").read_text().split()[1]) / 1e9
-    raise AssertionError("no thread of the agent")
+    return int((lib.agent_task(app.pid) / "schedstat").read_text().split()[1]) / 1e9
 
 
 def timed(app, what, seconds, function):
@@ -347,10 +343,7 @@ def test_no_eintr_for_half_a_minute():
 # ---------------------------------------------------------------- wall clock
 
 def agent_cpu(app):
-    for task in pathlib.Path(f"/proc/{app.pid}/task").iterdir():
-        if (task / "comm").read_bytes() == b"pprof-agent\n":
-            return int((task / "schedstat").read_text().split()[0]) / 1e9
-    raise AssertionError("no thread of the agent")
+    return int((lib.agent_task(app.pid) / "schedstat").read_text().split()[0]) / 1e9
 
 
 def wall(app, seconds, name="wall", **query):

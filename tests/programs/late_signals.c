@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * N threads that compute, half of the time with every signal blocked: what is sent to them meanwhile comes
- * later. Prints "ready"; for each line of input how often they opened their masks; ends with its input.
+ * later; and one that computes and blocks none. Prints "ready"; for each line of input how often they opened
+ * their masks; ends with its input.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -14,9 +15,10 @@
 static _Atomic unsigned opened;
 static volatile uint64_t sink;
 
+/* For several ticks of the kernel, and for longer than a profile takes to end. */
 static void compute(void)
 {
-	for (int i = 0; i < 3000000; i++)
+	for (int i = 0; i < 12000000; i++)
 		sink = sink * 6364136223846793005u + 1;
 }
 
@@ -35,6 +37,13 @@ static void *works(void *arg)
 	return arg;
 }
 
+static void *only_computes(void *arg)
+{
+	for (;;)
+		compute();
+	return arg;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t t;
@@ -43,6 +52,7 @@ int main(int argc, char **argv)
 	alarm(240); /* never outlive a test that went wrong */
 	for (int i = argc > 1 ? atoi(argv[1]) : 1; i > 0; i--)
 		pthread_create(&t, NULL, works, NULL);
+	pthread_create(&t, NULL, only_computes, NULL);
 	puts("ready");
 	fflush(stdout);
 	while (read(0, &byte, 1) == 1) {

@@ -110,15 +110,15 @@ static void check_unbiased(const char *what, int numbers)
 	}
 }
 
-static void check_intervals(const char *what, int k, int at_least)
+static void check_intervals(const char *what, const char *of, int k, int at_least)
 {
 	int n = 0;
 
 	for (int i = 0; i < SEEDS; i++)
 		n += findings[i].holds[k];
-	printf("# %s: %d of %d intervals hold\n", what, n, SEEDS);
+	printf("# %s, %s: %d of %d intervals hold\n", what, of, n, SEEDS);
 	if (n < at_least)
-		test_fail(__FILE__, __LINE__, "%s: only %d of %d intervals hold", what, n, SEEDS);
+		test_fail(__FILE__, __LINE__, "%s, %s: only %d of %d intervals hold", what, of, n, SEEDS);
 }
 
 static bool inside(const struct snapshot *s, unsigned objects, double truth)
@@ -142,14 +142,27 @@ static void find(struct finding *out)
 	out->holds[1] = inside(s, INUSE_OBJECTS, out->truth[3]);
 }
 
-static void account(struct finding *out, size_t size, bool stays)
+/* One block of the program, which stays or is freed at once. */
+static void block(struct finding *out, size_t size, bool stays)
 {
+	uintptr_t at = take_memory(size);
+
 	out->truth[0] += 1;
 	out->truth[1] += (double)size;
 	if (stays) {
 		out->truth[2] += 1;
 		out->truth[3] += (double)size;
+	} else {
+		give_memory(at);
 	}
+}
+
+static void check_estimates(const char *what, uint64_t rate, void (*program)(struct finding *out))
+{
+	run_seeds(rate, (size_t)64 << 20, program);
+	check_unbiased(what, 4);
+	check_intervals(what, "ever", 0, 45);
+	check_intervals(what, "live", 1, 45);
 }
 
 /* Sizes from 16 B to 16 MB with a fat tail; every fourth block stays. */
@@ -159,68 +172,45 @@ static void fat_tail(struct finding *out)
 
 	for (int i = 0; i < 60000; i++) {
 		size_t size = 16;
-		uintptr_t at;
 
 		s = s * 6364136223846793005u + 1442695040888963407u;
 		for (uint64_t r = s >> 40; r & 1 && size < 16 << 20; r >>= 1)
 			size *= 2;
 		size += (s >> 33) % size;
-		at = take_memory(size);
-		account(out, size, i % 4 == 0);
-		if (i % 4)
-			give_memory(at);
+		block(out, size, i % 4 == 0);
 	}
 	find(out);
 }
 
 TEST(heap_estimates_a_fat_tail)
 {
-	run_seeds(4096, (size_t)64 << 20, fat_tail);
-	check_unbiased("fat tail", 4);
-	check_intervals("fat tail, ever", 0, 45);
-	check_intervals("fat tail, live", 1, 45);
+	check_estimates("fat tail", 4096, fat_tail);
 }
 
 /* One small size: here a weight kept in whole numbers would be wrong by tens of percent. */
 static void middle_size(struct finding *out)
 {
-	for (int i = 0; i < 30000; i++) {
-		uintptr_t at = take_memory(3000);
-
-		account(out, 3000, i % 3 == 0);
-		if (i % 3)
-			give_memory(at);
-	}
+	for (int i = 0; i < 30000; i++)
+		block(out, 3000, i % 3 == 0);
 	find(out);
 }
 
 TEST(heap_estimates_blocks_near_the_rate)
 {
-	run_seeds(4096, (size_t)64 << 20, middle_size);
-	check_unbiased("near the rate", 4);
-	check_intervals("near the rate, ever", 0, 45);
-	check_intervals("near the rate, live", 1, 45);
+	check_estimates("near the rate", 4096, middle_size);
 }
 
 /* Default rate, small blocks, few samples: intervals must be honest for a handful too. */
 static void few_samples(struct finding *out)
 {
-	for (int i = 0; i < 200000; i++) {
-		uintptr_t at = take_memory(100);
-
-		account(out, 100, i % 4 == 0);
-		if (i % 4)
-			give_memory(at);
-	}
+	for (int i = 0; i < 200000; i++)
+		block(out, 100, i % 4 == 0);
 	find(out);
 }
 
 TEST(heap_intervals_hold_with_few_samples)
 {
-	run_seeds(524288, (size_t)64 << 20, few_samples);
-	check_unbiased("few samples", 4);
-	check_intervals("few samples, ever", 0, 45);
-	check_intervals("few samples, live", 1, 45);
+	check_estimates("few samples", 524288, few_samples);
 }
 
 /* The memory for live samples is far too small: the rate doubles again and again. */
@@ -229,13 +219,8 @@ static void overfull(struct finding *out)
 	uint64_t s = 5;
 
 	for (int i = 0; i < 150000; i++) {
-		size_t size = 16 + (size_t)(i % 64) * 16;
-		uintptr_t at = take_memory(size);
-
 		s = s * 6364136223846793005u + 1442695040888963407u;
-		account(out, size, s >> 62);
-		if (!(s >> 62))
-			give_memory(at);
+		block(out, 16 + (size_t)(i % 64) * 16, s >> 62);
 	}
 	CHECK(stat_read(STAT_HEAP_RATE_DOUBLED) >= 3);
 	CHECK_INT(stat_read(STAT_HEAP_LIVE_FULL), 0);
