@@ -2,7 +2,7 @@
 # Benchmarks: figures, no verdict. Each program's first comment says what it measures. ROUNDS=n, and
 # PPROF_NAME=value words in SETTINGS. The unwinder's is in tests/unwind.
 
-BENCHES := first start malloc lock unwind trace symbols hostile real
+BENCHES := first start malloc record lock unwind trace symbols hostile real
 .PHONY: bench $(BENCHES:%=bench-%)
 
 bench: $(BENCHES:%=bench-%) ## all benchmarks: the tables of docs/performance.md
@@ -15,6 +15,9 @@ bench-start: all programs ## what the agent adds to 200 short children of a shel
 
 bench-malloc: all $(BUILD)/tests/bench/bench_malloc ## what the hooks add to malloc and free (ROUNDS=1000)
 	$(Q)PPROF_ADDR=127.0.0.1:0 LD_PRELOAD="$(abspath $(LIB))" $(BUILD)/tests/bench/bench_malloc $(ROUNDS)
+
+bench-record: all $(BUILD)/tests/bench/churn_cc $(BUILD)/tests/bench/churn_rs ## what it costs to record every allocation, against heaptrack (ROUNDS=9)
+	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/record.py $(or $(ROUNDS),9)
 
 bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against libc's own (ROUNDS=300)
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),300) $(SETTINGS)

@@ -62,8 +62,13 @@ def start(argv, copy, cores, **options):
 
 def whole_runs(argv, text="", **extra):
     """CPU seconds of the copies, which begin together and end on their own."""
+    return together([(argv, environment(copy, extra)) for copy in COPIES], text)
+
+
+def together(commands, text=""):
+    """The same of any commands: (argv, environment) each."""
     gate, opened = os.pipe()
-    pids = [gated(argv, environment(copy, extra), gate, text) for copy in COPIES]
+    pids = [gated(argv, env, gate, text) for argv, env in commands]
     os.close(gate)
     os.write(opened, b"\n" * len(pids))
     os.close(opened)
@@ -230,4 +235,5 @@ def main():
         print(row, flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

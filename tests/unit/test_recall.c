@@ -78,11 +78,13 @@ static NOINLINE void small(int depth)
 /* Two places from which the same is called: only the return address differs. */
 static NOINLINE void two_calls(int depth)
 {
+	void (*volatile to)(int) = go;
+
 	if (choose(2)) {
-		go(depth);
+		to(depth);
 		__asm__ volatile("nop");
 	} else {
-		go(depth);
+		to(depth);
 		STAY();
 	}
 	STAY();
@@ -259,19 +261,23 @@ static NOINLINE void inner(size_t size, void (*leaf)(void))
 	STAY();
 }
 
-static NOINLINE void outer(size_t size, size_t both, bool second, void (*leaf)(void))
+/* Two functions that differ in nothing but their addresses, and a nop that keeps compilers from making them one. */
+static NOINLINE void outer(size_t size, size_t both, void (*leaf)(void))
 {
 	volatile char *room = alloca(size);
 
 	room[0] = 0;
-	if (second) {
-		inner(both - size, leaf);
-		__asm__ volatile("nop"); /* or compilers make one call of the two */
-	} else {
-		inner(both - size, leaf);
-		STAY();
-	}
+	inner(both - size, leaf);
 	STAY();
+}
+
+static NOINLINE void another(size_t size, size_t both, void (*leaf)(void))
+{
+	volatile char *room = alloca(size);
+
+	room[0] = 0;
+	inner(both - size, leaf);
+	__asm__ volatile("nop");
 }
 
 /* The second frame ends where the first one did, so that all return addresses of the first stand where they were:
@@ -286,7 +292,9 @@ TEST(recall_of_what_is_left)
 
 		/* one call for all, so that nothing else tells them apart */
 		for (volatile int turn = 0; turn < 3; turn++) {
-			outer(turn < 2 ? 32 : 992, 1024, turn == 2, leaves[i]);
+			void (*volatile to)(size_t, size_t, void (*)(void)) = turn < 2 ? outer : another;
+
+			to(turn < 2 ? 32 : 992, 1024, leaves[i]);
 			CHECK_INT(own.walked, 2 * i + (turn < 2 ? 1 : 2));
 			CHECK(turn == 0 || (own.last == first) == (turn == 1));
 			first = own.last;
