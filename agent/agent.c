@@ -123,9 +123,11 @@ static void end_thread(struct thread *thread)
 	tracebuf_thread_end(thread);
 }
 
-static void last_application_thread(void)
+static void last_application_thread(bool alone)
 {
-	exit(0); /* as libc does when its last thread ends */
+	if (alone)
+		exit(0); /* as libc does when its last thread ends */
+	agent_thread_after_last();
 }
 
 /* Order of resetting in a forked child: first what others build on. */

@@ -12,6 +12,9 @@
  * the log. Context: init, hook. */
 int agent_thread_start(const int *fds, unsigned n);
 
+/* The last thread that is counted ends, the caller, and others live on. Context: hook. */
+void agent_thread_after_last(void);
+
 /* Around fork, in the process that forks. Context: hook. */
 void agent_thread_before_fork(void);
 void agent_thread_after_fork(void);

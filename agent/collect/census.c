@@ -12,7 +12,7 @@ static struct {
 	_Atomic int64_t live;	  /* application threads that have not ended */
 	_Atomic uint64_t created; /* through pthread_create and thrd_create */
 	_Atomic int agents;	  /* our own threads */
-	_Atomic bool watch;	  /* all counted threads ended, uncounted ones are left */
+	_Atomic bool watch;	  /* the agent's own thread looks for the end of those that are left */
 	_Atomic bool uncounted;	  /* there were threads that no memory was left to count */
 } self = { .live = 1 };
 
@@ -50,7 +50,6 @@ void census_lost(void)
 {
 	atomic_fetch_sub(&self.live, 1);
 	atomic_store(&self.uncounted, true);
-	atomic_store(&self.watch, true);
 }
 
 /* Does the kernel still have threads of the program besides the caller? unknown: the answer when /proc cannot
@@ -81,9 +80,7 @@ static bool others_live(bool unknown)
 			       (sys_gettid() != sys_getpid());
 }
 
-/* Threads that have ended for us take a moment to leave the kernel. Threads that libc made for itself
- * (timers, aio) were never counted: then the agent watches (census_only_agents). */
-static bool alone_soon(void)
+bool census_alone_soon(void)
 {
 	for (int ms = 0; ms < 200; ms++) {
 		/* without /proc our own count, which has just reached 0, is believed if it can be right */
@@ -91,20 +88,19 @@ static bool alone_soon(void)
 			return true;
 		sys_sleep_ns(1000000);
 	}
-	atomic_store(&self.watch, true);
 	return false;
 }
 
 bool census_ended_last(void)
 {
-	return atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents) && alone_soon();
+	return atomic_fetch_sub(&self.live, 1) == 1 && atomic_load(&self.agents);
 }
 
 /* While one of the counted lives, who may be main, the kernel's list is not asked: it has main in it to the last,
  * as a zombie when it has ended. */
 static bool counted_ended(void)
 {
-	return atomic_load(&self.watch) && atomic_load(&self.live) <= 0;
+	return atomic_load(&self.live) <= 0;
 }
 
 bool census_only_agents(void)
@@ -115,6 +111,11 @@ bool census_only_agents(void)
 bool census_cannot_tell(void)
 {
 	return counted_ended() && !others_live(false) && others_live(true);
+}
+
+void census_watch_begins(void)
+{
+	atomic_store(&self.watch, true);
 }
 
 bool census_watch(void)

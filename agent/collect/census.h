@@ -23,20 +23,25 @@ void census_take_back(void);
 void census_uncounted(void);
 void census_lost(void);
 
-/* A counted thread ends, the caller. True: it was the last, and only the agent's are left. That may take 200 ms,
- * since threads that have ended for us take a moment to leave the kernel. Context: hook. */
+/* A counted thread ends, the caller. True: it was the last. Context: hook. */
 bool census_ended_last(void);
+
+/* Behind that: are only the agent's left? It may take 200 ms, since threads that have ended for us take a moment to leave
+ * the kernel. False: there are others, threads that libc made for itself (aio, names) or that there was no memory
+ * to count. Context: hook. */
+bool census_alone_soon(void);
 
 /* The calling thread is the agent's own: not counted, not profiled; it ends. Context: agent. */
 void census_agent_begins(void);
 void census_agent_ends(void);
 
-/* True while all threads that we count have ended but others of the program may live; then
- * census_only_agents() tells when they are gone too. Context: agent. */
+/* From now on the agent's own thread looks for the end of the others; does it? Context: agent, hook. */
+void census_watch_begins(void);
 bool census_watch(void);
+/* All threads that we count have ended, and no others live. Context: agent. */
 bool census_only_agents(void);
-/* Nothing says whether there are: /proc cannot be read and some were not counted. Then our thread must end too, so
- * that the kernel and libc find out. Context: agent. */
+/* All that we count have ended, and nothing says whether others live: /proc cannot be read and some were not counted.
+ * Then our threads must end too, so that the kernel and libc find out. Context: agent. */
 bool census_cannot_tell(void);
 
 /* The caller is the only thread. counted: its end will be seen. Context: child. */

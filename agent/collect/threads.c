@@ -30,10 +30,11 @@ static struct {
 	bool started; /* the agent listens: threads get an altstack */
 	void (*begin)(struct thread *);
 	void (*end)(struct thread *);
-	void (*last)(void);
+	void (*last)(bool alone);
 } self;
 
-void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *), void (*last)(void))
+void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *),
+		    void (*last)(bool alone))
 {
 	self.begin = begin;
 	self.end = end;
@@ -140,7 +141,7 @@ static void on_thread_end(void *arg)
 		guard_leave();
 	/* one that libc made for itself, or that there was no memory to count, does not count now either */
 	if (counted && census_ended_last() && self.last)
-		self.last();
+		self.last(census_alone_soon());
 }
 
 int threads_start(void)

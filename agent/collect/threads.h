@@ -79,9 +79,9 @@ struct thread *threads_own_record(void);
 void threads_begin(struct thread *t);
 
 /* begin: called in a new thread once it has its record; end: in an ending one before it loses it; last:
- * in the last application thread of a process in which only our threads are left. Context: init. */
+ * in the last application thread that is counted, alone: only our threads are left. Context: init. */
 void threads_notify(void (*begin)(struct thread *), void (*end)(struct thread *),
-		    void (*last)(void));
+		    void (*last)(bool alone));
 
 /* The highest address of the main thread's stack that is surely part of it. Context: init. */
 void threads_main_stack(uintptr_t top);

@@ -120,6 +120,20 @@ def test_failures_of_start_and_end_all():
         note(way, start_and_end(["exit_ways", way], 1, output=scratch(), sd_dir=scratch(), memprofilerate=512, output_every=1))
 
 
+@parallel
+@limit(120)
+def test_last_words_when_nothing_says_who_is_left():
+    """No memory to count threads, and no /proc: libc finds out who was last, in a thread with the program's descriptors (hazard G2)."""
+    for way in ("main_last", "main_first"):
+        plain = subprocess.run([program("exit_ways"), way], env=environment(), capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
+        faults, fired = Faults(), 0
+        for n in range(12, 60, 8):
+            faults.arm(CALL, n, ALL)
+            equal(run(["exit_ways", way], faults, output=scratch(), output_every=1)[:2], (0, plain.stdout), f"{way} when kernel calls from {n} on fail")
+            fired += faults.fired
+        assert fired > 100, f"only {fired} failures"
+
+
 ENDPOINTS = ("", "allocs?debug=1", "heap", "block", "mutex", "goroutine?debug=2", "goroutine", "threadcreate", "cmdline", "agent",
              "agent?format=prometheus", "goroutineleak", "symbol?0x1000", "ui/", "delta_heap", "leak?age=1ms")
 SLOW = ("profile?seconds=1", "trace?seconds=1", "trace?seconds=1&format=go1.22", "wall?seconds=1", "heap?seconds=1")

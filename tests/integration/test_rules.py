@@ -233,3 +233,11 @@ def test_threads_that_nobody_could_count():
             app.get("agent")
         app.say("")
         equal(app.finish()[0], 7, "status")
+
+
+@parallel
+@limit(90)
+def test_threads_of_libc_outlive_main():
+    """The process ends with a thread that nobody counted, as without the agent: its exit handlers run, with its own descriptors (hazard G2)."""
+    plain, under = lib.plain_and_under([program("outlived")], addr="127.0.0.1:0")
+    equal((plain, under), ((0, b"atexit\nunflushed", b""),) * 2, "end without and with the agent")

@@ -11,7 +11,7 @@
  *   ends noexec                    an exec that fails, then burns 0.1 s
  *   ends fork SECONDS              a forked child burns, _exits; the parent burns as well
  *   ends wait                      says "ready", waits in pause() for a minute at most
- *   ends busy                      says "ready"; threads allocate and wait for a lock, for two minutes at most
+ *   ends busy                      says "ready"; threads allocate and wait for a lock, for an hour at most
  *   ends turns                     for each line of stdin: threads and a child begin, work and end; says "done"
  *   ends handled SIGNAL            has a handler of its own that prints; says "ready", ends by it
  */
@@ -193,7 +193,7 @@ static void busy(void)
 		pthread_create(&t, NULL, allocates_and_waits, NULL);
 	printf("ready\n");
 	fflush(stdout);
-	alarm(120);
+	alarm(3600);
 	for (;;)
 		pause();
 }
