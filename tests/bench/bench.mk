@@ -2,7 +2,7 @@
 # Benchmarks: figures, no verdict. Each program's first comment says what it measures. ROUNDS=n, and
 # PPROF_NAME=value words in SETTINGS. The unwinder's is in tests/unwind.
 
-BENCHES := first start malloc record lock unwind trace symbols hostile real
+BENCHES := first start malloc record peers lock unwind trace symbols hostile real
 .PHONY: bench $(BENCHES:%=bench-%)
 
 bench: $(BENCHES:%=bench-%) ## all benchmarks: the tables of docs/performance.md
@@ -18,6 +18,9 @@ bench-malloc: all $(BUILD)/tests/bench/bench_malloc ## what the hooks add to mal
 
 bench-record: all $(BUILD)/tests/bench/churn_cc $(BUILD)/tests/bench/churn_rs ## what it costs to record every allocation, against heaptrack (ROUNDS=9)
 	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/record.py $(or $(ROUNDS),9)
+
+bench-peers: all $(BUILD)/tests/bench/churn_cc $(BUILD)/tests/bench/churn_rs ## the heap profile against those of jemalloc and tcmalloc (ROUNDS=9)
+	$(Q)BUILD="$(abspath $(BUILD))" python3 tests/bench/peers.py $(or $(ROUNDS),9)
 
 bench-lock: all $(BUILD)/tests/bench/locks ## what locks cost under the agent, against libc's own (ROUNDS=300)
 	$(Q)BUILD="$(BUILD)" python3 tests/bench/locks.py $(or $(ROUNDS),300) $(SETTINGS)
