@@ -150,7 +150,10 @@ class Crowds(Base):
             c.close()
         time.sleep(0.3)
         self.alive(s)
-        self.assertGreater(s.stats()["http_accept_failures"], 0)
+        # whether the next one waits, or takes the place of one that keeps others waiting, depends on
+        # how fast they came
+        seen = s.stats()
+        self.assertGreater(seen["http_accept_failures"] + seen["http_connections_evicted"], 0)
 
     def test_memory(self):
         """Answers beyond the budget: a clear error, or reset; never more than the budget."""
