@@ -2,7 +2,8 @@
 /*
  * Design: a table with one place for each hash of the stack pointer and of the first return addresses. To find
  * those without rules, `hops` remembers for code how far above its own the next return address lay the
- * last time: where that is wrong, only the place is.
+ * last time: where that is wrong, only the place is. They lead no further than the page of the stack pointer,
+ * which is there: a piece of the thread's stack can be a coroutine's, with a guard page above.
  *
  * Each entry has a turn that is odd while it is written: readers that see it move look no further, and
  * writers that find it odd leave it. A thread that ends or is interrupted for ever in between costs
@@ -25,6 +26,7 @@
 enum {
 	ENTRY_BITS = 11,
 	HOP_BITS = 12,
+	PAGE = 4096, /* the smallest */
 	HOPS = 5, /* return addresses in the hash: the first ones are in this library, the next one in operator new */
 };
 
@@ -53,12 +55,14 @@ static _Atomic uint16_t *hop_from(uintptr_t pc)
 static struct entry *entry_of(const struct unwind_regs *from)
 {
 	uintptr_t at = from->reg[ARCH_SP], pc = from->reg[ARCH_PC];
+	uintptr_t page_end = ALIGN_DOWN(at, (uintptr_t)PAGE) + PAGE;
+	uintptr_t end = page_end < tls.stack_hi ? page_end : tls.stack_hi;
 	uint64_t hash = at * 0xff51afd7ed558ccdu;
 
 	for (int i = 0; i < HOPS; i++) {
 		uint32_t hop = get(*hop_from(pc));
 
-		if (!hop || tls.stack_hi - at <= hop * sizeof(uintptr_t))
+		if (!hop || end - at < hop * sizeof(uintptr_t))
 			break;
 		at += (hop - 1) * sizeof(uintptr_t);
 		pc = *(const uintptr_t *)at;
@@ -194,7 +198,8 @@ void recall_keep(const struct unwind_regs *from, const void *leaf, uint32_t gene
 	learn_hops(from->reg[ARCH_PC], log, stack, first);
 	e = entry_of(from);
 	turn = get(e->turn);
-	if (turn & 1 || !atomic_compare_exchange_strong_explicit(&e->turn, &turn, turn + 1, memory_order_relaxed,
+	/* acquire: what the writer before wrote comes before what is written here */
+	if (turn & 1 || !atomic_compare_exchange_strong_explicit(&e->turn, &turn, turn + 1, memory_order_acquire,
 								 memory_order_relaxed))
 		return;
 	atomic_thread_fence(memory_order_release);

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 
 #include "agent/base/tls.h"
 #include "agent/collect/modules.h"
@@ -323,4 +325,41 @@ TEST(recall_elsewhere)
 	recalled(&found);
 	CHECK(!found);
 	unwind_after_close();
+}
+
+enum { ROOM = 256 << 10 };
+static ucontext_t back, inside;
+static volatile size_t size_below;
+
+static NOINLINE void below(void)
+{
+	inner(size_below, look);
+	STAY();
+}
+
+/* A coroutine whose stack is a piece of the thread's own, below a page that is locked away: the way to an entry
+ * reads no further than the frames go, however large they were the last time. */
+TEST(recall_below_a_hole)
+{
+	char *room = mmap(NULL, 2 * ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(room != MAP_FAILED);
+	unwind_start();
+	walk_stack(&tls.stack_lo, &tls.stack_hi);
+	size_below = ROOM / 2;
+	below();
+	CHECK_INT(own.walked, 1);
+
+	tls.stack_lo = (uintptr_t)room;
+	tls.stack_hi = (uintptr_t)room + 2 * ROOM;
+	size_below = 32;
+	CHECK_INT(mprotect(room + ROOM, ROOM, PROT_NONE), 0);
+	CHECK_INT(getcontext(&inside), 0);
+	inside.uc_stack.ss_sp = room;
+	inside.uc_stack.ss_size = ROOM;
+	inside.uc_link = &back;
+	makecontext(&inside, below, 0);
+	CHECK_INT(swapcontext(&back, &inside), 0);
+	CHECK_INT(own.rounds, 2);
+	munmap(room, 2 * ROOM);
 }
