@@ -251,12 +251,13 @@ static void __attribute__((constructor)) agent_construct(int argc, char **argv, 
 	}
 	options_load(envp);
 	log_set_level((enum log_level)options->log);
-	if (getauxval(AT_SECURE) || listen_is_in_vain()) {
+	if (getauxval(AT_SECURE)) {
 		stay_out();
 		return;
 	}
 	read_program_names(argc > 0 ? argv[0] : NULL);
-	if (decide_role(argv) != PROCESS_TARGET) {
+	/* in this order: a sandbox may kill whoever asks for a socket, and PPROF_EXE is the way to keep us out of it */
+	if (decide_role(argv) != PROCESS_TARGET || listen_is_in_vain()) {
 		stay_out();
 		return;
 	}

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 import lib
+from kernels import killing
 from lib import App, agent, environment, equal, limit, needs, note, parallel, program, scratch, until
 
 
@@ -126,6 +127,20 @@ def test_exe_pattern():
         equal(app.finish(), (0, b"", b""), "end")
     with App(program("spin"), exe="spi?") as app:
         until(app.answers, "the named program answers")
+
+
+@parallel
+def test_no_socket_in_programs_that_are_left_out():
+    """A sandbox may kill whoever asks for a socket: launchers, and programs that PPROF_EXE does not name, do not,
+    whether or not the port is taken."""
+    def end(*argv, preload=agent(), **settings):
+        return subprocess.run(argv, env=environment(None, preload, **settings), preexec_fn=killing("socket"), timeout=30).returncode
+
+    equal(end("perl", "-e", "socket(S, 2, 1, 0)", preload=None), -signal.SIGSYS, "what the filter does")
+    with App(program("spin")) as first:
+        for addr in ("127.0.0.1:0", f"127.0.0.1:{first.where[1]}", "unix:@%p", "off"):
+            equal(end("/bin/true", addr=addr, exe="spin"), 0, f"a program that is not meant, {addr}")
+            equal(end("sh", "-c", ":", addr=addr), 0, f"a launcher, {addr}")
 
 
 @parallel
