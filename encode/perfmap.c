@@ -189,8 +189,9 @@ static int flatten(struct lines *in, struct lines *out)
 			if (open.n)
 				sift_down(open.list, open.n, 0, by_age);
 		}
+		/* some may be left that end at the last address, as those before them did */
 		if (!in->n)
-			continue;
+			break;
 		at = next;
 		if (!grow_room(&open.list, &open.room, open.n + 1, sizeof(*open.list)))
 			goto out;

@@ -69,6 +69,20 @@ TEST(perfmap_last_entry_wins)
 }
 
 /* Random ranges against a table of one entry per address. */
+/* Ranges that end where the address space does: when the newest has ended, nothing is left of the others. */
+TEST(perfmap_up_to_the_last_address)
+{
+	struct perfmap map;
+
+	alarm(10); /* it never came back */
+	open_text(&map, "fffffffffffffff0 f old\nfffffffffffffff1 e newer\nffffffffffffff00 ff newest\n"
+			"ffffffffffffff80 7f again\n");
+	CHECK_STR(name(&map, 0xffffffffffffff01), "newest");
+	CHECK_STR(name(&map, 0xfffffffffffffffe), "again");
+	perfmap_close(&map);
+	CHECK_INT(mem_used(), 0);
+}
+
 TEST(perfmap_equals_a_plain_table)
 {
 	enum { SPACE = 2000, LINES = 400 };
