@@ -8,7 +8,6 @@ plain one for the noise: own CPU time, medians over the rounds with their quarti
 left out.
 """
 import pathlib
-import statistics
 import sys
 
 import real
@@ -30,7 +29,7 @@ def main():
         pairs.append(("jemalloc prof", {"LD_PRELOAD": str(JEMALLOC)}, {"MALLOC_CONF": "prof:true,lg_prof_sample:19"}))
     if TCMALLOC.exists():
         pairs.append(("tcmalloc sampled", {"LD_PRELOAD": str(TCMALLOC)}, {"TCMALLOC_SAMPLE_PARAMETER": "524288"}))
-    print(f"{'CPU time with / without':26}" + "".join(f"{name:>26}" for name, *_ in pairs) + f"{'plain / plain':>26}")
+    print(f"{'CPU time with / without':28}" + "".join(f"{name:>26}" for name, *_ in pairs) + f"{'plain / plain':>26}")
     for name, argv, text, extra in PROGRAMS:
         commands = [(argv, real.environment("plain", extra))]
         for _, base, sampled in pairs:
@@ -42,11 +41,7 @@ def main():
             for column, without, with_it in zip(columns, cpu[::2], cpu[1::2]):
                 column.append(with_it / without)
             columns[-1].append(noise / cpu[0])
-        row = f"{name:26}"
-        for values in columns:
-            low, middle, high = statistics.quantiles(values, n=4)
-            row += f"  {middle:.4f} [{low:.4f}..{high:.4f}]"
-        print(row, flush=True)
+        real.print_row(name, columns)
 
 
 if __name__ == "__main__":

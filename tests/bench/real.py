@@ -216,6 +216,15 @@ PROGRAMS = [
 ]
 
 
+def print_row(name, columns):
+    """Of each column of figures its median and quartiles."""
+    row = f"{name:28}"
+    for values in columns:
+        low, middle, high = statistics.quantiles(values, n=4)
+        row += f"  {middle:.4f} [{low:.4f}..{high:.4f}]"
+    print(row, flush=True)
+
+
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     word = sys.argv[2] if len(sys.argv) > 2 else ""
@@ -230,11 +239,7 @@ def main():
             for column, cpu in zip(columns, others):
                 column.append(2 * cpu / (first + second))
             columns[-1].append(second / first)
-        row = f"{name:28}"
-        for values in columns:
-            low, middle, high = statistics.quantiles(values, n=4)
-            row += f"  {middle:.4f} [{low:.4f}..{high:.4f}]"
-        print(row, flush=True)
+        print_row(name, columns)
 
 
 if __name__ == "__main__":
