@@ -25,7 +25,7 @@ static struct {
 	_Atomic uint64_t taken; /* one bit per buffer */
 } self = { .max = 128 };
 
-/* apart from what is initialised: a quarter MiB that costs nothing until it is touched */
+/* apart from what is initialised: 0.3 MiB that cost nothing until they are touched */
 static struct buffer {
 	uintptr_t pcs[FRAMES_MAX + 1];
 	struct unwind_log log;
