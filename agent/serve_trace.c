@@ -390,11 +390,12 @@ static void begin(struct exchange *x, uint64_t ns)
 		drop(x);
 		return;
 	}
-	j->sampling = begin_sampling();
 	j->window.agent_tid = (uint32_t)sys_gettid();
 	j->window.pid = (uint32_t)sys_getpid();
+	/* before the timers: who sees one of them knows that the window has begun */
 	j->window.start_ns = sys_clock_ns(CLOCK_MONOTONIC);
 	j->window.end_ns = j->window.start_ns + ns;
+	j->sampling = begin_sampling();
 	x->wake_ns = j->window.start_ns;
 	x->step = look_step;
 }

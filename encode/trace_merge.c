@@ -21,6 +21,20 @@ enum {
 	FIRST_SLOTS = 64,
 };
 
+/* At one moment: what was so when the window began, thread by thread in this order; then records in the
+ * order in which they were added. */
+enum first { EXISTS, WAITS, WAITS_FOR_EVER, FIRSTS };
+
+static uint32_t first_of(const struct trace_merge *m, const struct thread_run *t, enum first what)
+{
+	return FIRSTS * (trace_lane_of(m, t) - 1) + what;
+}
+
+static uint32_t next_of(struct trace_merge *m)
+{
+	return UINT32_MAX / 2 + m->added++;
+}
+
 /* ---- threads by tag ---- */
 
 static uint32_t *slot_of(uint32_t *slots, size_t n, const struct thread_run *threads, uint32_t tag)
@@ -160,24 +174,28 @@ void trace_merge_drop(struct trace_merge *m)
 	mem_free(m);
 }
 
+/* It runs when the window begins, or waits already. */
+static bool existed(struct trace_merge *m, struct thread_run *t)
+{
+	bool known = t->existed;
+
+	t->existed = true;
+	return known || push(m, m->window.start_ns, NULL, first_of(m, t, EXISTS));
+}
+
 bool trace_merge_thread(struct trace_merge *m, const struct trace_thread *thread)
 {
 	struct thread_run *t = thread_of(m, thread->tag, thread->tid);
-	bool existed;
 
 	if (!t)
 		return false;
-	existed = t->existed;
 	t->tid = thread->tid;
 	t->start = thread->start ? thread->start : t->start;
 	t->entry_name = thread->entry ? thread->entry : t->entry_name;
 	if (thread->name) {
 		fmt_buf(t->own_name, sizeof(t->own_name), "%s", thread->name);
 	}
-	t->existed |= thread->existed;
-	/* before all that happened at the same moment */
-	return !thread->existed || existed ||
-	       push(m, m->window.start_ns, NULL, 2 * (trace_lane_of(m, t) - 1));
+	return !thread->existed || existed(m, t);
 }
 
 bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
@@ -186,20 +204,25 @@ bool trace_merge_add(struct trace_merge *m, const struct trace_record *r)
 	struct thread_run *t;
 
 	if (r->kind == TRACE_HEAP)
-		return push(m, r->at_ns, r, UINT32_MAX / 2 + m->added++);
+		return push(m, r->at_ns, r, next_of(m));
 	t = thread_of(m, r->tag, r->tid);
 	if (!t)
 		return false;
-	if (!t->first_ns || r->at_ns < t->first_ns)
-		t->first_ns = r->at_ns ? r->at_ns : 1;
 	if (r->kind == TRACE_BEGIN)
 		t->start = r->value;
 	if (r->kind == TRACE_END)
 		memcpy(t->own_name, r->name, sizeof(t->own_name) - 1);
+	/* recording begins before the window does */
+	if (r->kind == TRACE_BEGIN && r->until_ns <= from)
+		return existed(m, t);
+	if ((r->kind == TRACE_WAIT && r->until_ns <= from) || (r->kind == TRACE_SAMPLE && r->at_ns < from))
+		return true;
+	if (!t->first_ns || r->at_ns < t->first_ns)
+		t->first_ns = r->at_ns ? r->at_ns : 1;
 	/* who waits already gives the processor back before the next one is there */
 	if (r->kind == TRACE_WAIT && r->at_ns <= from)
-		return push(m, from, r, 2 * (trace_lane_of(m, t) - 1) + 1);
-	return push(m, r->at_ns > from ? r->at_ns : from, r, UINT32_MAX / 2 + m->added++);
+		return push(m, from, r, first_of(m, t, r->until_ns == TRACE_NEVER ? WAITS_FOR_EVER : WAITS));
+	return push(m, r->at_ns > from ? r->at_ns : from, r, next_of(m));
 }
 
 bool trace_merge_asleep(struct trace_merge *m, struct trace_record *record)
@@ -210,7 +233,7 @@ bool trace_merge_asleep(struct trace_merge *m, struct trace_record *record)
 		return true;
 	record->at_ns = m->window.start_ns;
 	record->until_ns = t->first_ns ? t->first_ns : TRACE_NEVER;
-	return push(m, record->at_ns, record, 2 * (trace_lane_of(m, t) - 1) + 1);
+	return push(m, record->at_ns, record, first_of(m, t, WAITS));
 }
 
 /* Readers want an id for once and all, and the kernel gives tids out again: the second thread of a tid has
@@ -260,7 +283,7 @@ static void happen(struct trace_merge *m)
 	bool legal = true;
 
 	if (!r) {
-		trace_exist(m, &m->threads[p.order / 2], p.ns);
+		trace_exist(m, &m->threads[p.order / FIRSTS], p.ns);
 		pop(m);
 		return;
 	}
@@ -306,8 +329,13 @@ static void happen(struct trace_merge *m)
 	default:
 		legal = false;
 	}
-	/* a wait that was seen under way, and ended before recording did, is here twice */
-	m->dropped += !legal && !(r->kind == TRACE_WAIT && r->until_ns == TRACE_NEVER);
+	/* known twice: a wait seen under way that ended before recording did, and a thread that was seen to
+	 * live while it noted its beginning */
+	if (r->kind == TRACE_WAIT && r->until_ns == TRACE_NEVER)
+		legal = true;
+	if (r->kind == TRACE_BEGIN && t->existed)
+		legal = true;
+	m->dropped += !legal;
 	pop(m);
 }
 

@@ -279,11 +279,39 @@ TEST(trace_files)
 	}
 }
 
-/* A wait within a wait (a signal handler's), and one that nobody saw the beginning of its thread. */
+/* How many of these records no reader gets to see; the trace is legal. */
+static uint64_t dropped_of(struct trace_record *records, size_t n, uint32_t existed_tag)
+{
+	static const struct trace_format *const formats[] = { &trace_v1, &trace_v2 };
+	struct trace_window window = { .start_ns = 1000, .end_ns = 9000, .agent_tid = 99, .process = "" };
+	struct trace_thread thread = { .tag = existed_tag, .tid = 5, .existed = true };
+	uint64_t dropped = 0;
+
+	budget_set(1 << 24);
+	for (int i = 0; i < 2; i++) {
+		struct trace_merge *m = trace_merge_new(&window, &names);
+
+		CHECK(m && (!existed_tag || trace_merge_thread(m, &thread)));
+		for (size_t at = 0; at < n; at++)
+			CHECK(trace_merge_add(m, &records[at]));
+		out.n = 0;
+		out.sink.write = memory_write;
+		CHECK(trace_merge_begin(m, formats[i], &out.sink));
+		while (trace_merge_step(m, 1000000) > 0)
+			;
+		if (i)
+			CHECK_INT(trace_merge_dropped(m), dropped);
+		dropped = trace_merge_dropped(m);
+		trace_merge_drop(m);
+		CHECK_INT(mem_used(), 0);
+		(i ? judge_v2 : judge_v1)(&(struct judged){ out.at, out.n });
+	}
+	return dropped;
+}
+
+/* A wait within a wait (a signal handler's), and a sample of a thread that has ended. */
 TEST(trace_counts_what_it_drops)
 {
-	struct trace_window window = { .start_ns = 1000, .end_ns = 9000, .agent_tid = 99, .process = "" };
-	struct trace_merge *m;
 	struct trace_record r[] = {
 		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 2000, .until_ns = 5000 },
 		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 3000, .until_ns = 4000 },
@@ -291,16 +319,49 @@ TEST(trace_counts_what_it_drops)
 		{ .kind = TRACE_SAMPLE, .tag = 1, .tid = 5, .at_ns = 7000 },
 	};
 
-	budget_set(1 << 24);
-	m = trace_merge_new(&window, &names);
-	for (size_t i = 0; i < 4; i++)
-		CHECK(trace_merge_add(m, &r[i]));
-	out.n = 0;
-	out.sink.write = memory_write;
-	CHECK(trace_merge_begin(m, &trace_v1, &out.sink));
-	while (trace_merge_step(m, 1000000) > 0)
-		;
-	CHECK_INT(trace_merge_dropped(m), 2);
-	trace_merge_drop(m);
-	judge_v1(&(struct judged){ out.at, out.n });
+	CHECK_INT(dropped_of(r, 4, 0), 2);
+}
+
+/* Threads record before the window begins: the agent may lose its processor in between. */
+TEST(trace_of_threads_that_began_before_the_window)
+{
+	struct trace_record begins_and_waits[] = {
+		{ .kind = TRACE_BEGIN, .tag = 1, .tid = 5, .at_ns = 500, .until_ns = 600 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 650, .until_ns = 700 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 700, .until_ns = 750 },
+		{ .kind = TRACE_SAMPLE, .tag = 1, .tid = 5, .at_ns = 760 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 800, .until_ns = 5000 },
+		{ .kind = TRACE_END, .tag = 1, .tid = 5, .at_ns = 6000 },
+	};
+	struct trace_record is_over[] = {
+		{ .kind = TRACE_BEGIN, .tag = 1, .tid = 5, .at_ns = 500, .until_ns = 600 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 650, .until_ns = 700 },
+		{ .kind = TRACE_END, .tag = 1, .tid = 5, .at_ns = 800 },
+	};
+	struct trace_record between[] = {
+		{ .kind = TRACE_BEGIN, .tag = 1, .tid = 5, .at_ns = 900, .until_ns = 1100 },
+		{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = 1200, .until_ns = 5000 },
+	};
+
+	for (uint32_t existed = 0; existed < 2; existed++) {
+		CHECK_INT(dropped_of(begins_and_waits, 6, existed), 0);
+		CHECK_INT(dropped_of(is_over, 3, existed), 0);
+		CHECK_INT(dropped_of(between, 2, existed), 0);
+	}
+}
+
+/* A wait that the agent saw under way when the window ended, and whose end was recorded nevertheless. */
+TEST(trace_of_waits_that_are_known_twice)
+{
+	static const uint64_t begins[] = { 900, 1000, 2000 };
+
+	for (int i = 0; i < 3; i++) {
+		struct trace_record r[] = {
+			{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = begins[i], .until_ns = 9100 },
+			{ .kind = TRACE_WAIT, .tag = 1, .tid = 5, .at_ns = begins[i], .until_ns = TRACE_NEVER },
+		};
+
+		CHECK_INT(dropped_of(r, 2, 0), 0);
+		CHECK_INT(dropped_of(r, 2, 1), 0);
+	}
 }
