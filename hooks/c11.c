@@ -35,10 +35,17 @@ EXPORT int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict 
 	return result;
 }
 
+static bool lets_in(const mtx_t *mutex)
+{
+	return mutex_lets_in((const pthread_mutex_t *)mutex);
+}
+
+UNLOCK_AND_CHARGE(mtx_unlock, mtx_t, lets_in)
+
 EXPORT int mtx_unlock(mtx_t *mutex)
 {
 	if (UNLIKELY(locks_waited(mutex)))
-		mutex_unlocks(inside(mutex), (const void *)real.mtx_unlock);
+		return mtx_unlock_charged(mutex);
 	return real.mtx_unlock(mutex);
 }
 
@@ -46,8 +53,8 @@ EXPORT int cnd_wait(cnd_t *cond, mtx_t *mutex)
 {
 	int result;
 
-	if (UNLIKELY(locks_waited(mutex)))
-		mutex_unlocks(inside(mutex), (const void *)real.cnd_wait);
+	if (UNLIKELY(locks_waited(mutex)) && lets_in(mutex))
+		contention_unlock(mutex, (const void *)real.cnd_wait);
 	TIMED_ON(result, cond, timed_end_thrd, cnd_wait, cond, mutex);
 	return result;
 }
@@ -57,8 +64,8 @@ EXPORT int cnd_timedwait(cnd_t *restrict cond, mtx_t *restrict mutex,
 {
 	int result;
 
-	if (UNLIKELY(locks_waited(mutex)))
-		mutex_unlocks(inside(mutex), (const void *)real.cnd_timedwait);
+	if (UNLIKELY(locks_waited(mutex)) && lets_in(mutex))
+		contention_unlock(mutex, (const void *)real.cnd_timedwait);
 	TIMED_ON(result, cond, timed_end_thrd, cnd_timedwait, cond, mutex, until);
 	return result;
 }

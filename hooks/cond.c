@@ -16,8 +16,8 @@
 	do {                                                                              \
 		int err_;                                                                 \
                                                                                           \
-		if (UNLIKELY(locks_waited(mutex)))                                        \
-			mutex_unlocks(mutex, (const void *)real.function);                \
+		if (UNLIKELY(locks_waited(mutex)) && mutex_lets_in(mutex))                \
+			contention_unlock(mutex, (const void *)real.function);            \
 		TIMED_ON(err_, cond, timed_end_errno, function, cond, mutex, ##__VA_ARGS__); \
 		return err_;                                                              \
 	} while (0)

@@ -41,6 +41,13 @@ long futex_wait(long number, void *word, long op, long expected, const struct ti
 long futex_wake(long number, void *word, long op, long n, const struct timespec *time, void *word2,
 		long mask)
 {
-	timed_unlock(word, (const void *)real.syscall);
-	return real.syscall(number, word, op, n, time, word2, mask);
+	struct contention_unlock unlock;
+	long result;
+
+	if (LIKELY(!locks_waited(word)))
+		return real.syscall(number, word, op, n, time, word2, mask);
+	contention_unlock_begins(&unlock, word, (const void *)real.syscall);
+	result = real.syscall(number, word, op, n, time, word2, mask);
+	contention_unlock_ends(&unlock);
+	return result;
 }

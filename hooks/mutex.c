@@ -77,28 +77,26 @@ static bool somebody_sleeps(const pthread_mutex_t *mutex, int kind)
 	return word == 2 || word < 0;
 }
 
-void mutex_unlocks(const pthread_mutex_t *mutex, const void *function)
+bool mutex_lets_in(const pthread_mutex_t *mutex)
 {
 	int kind = mutex->__data.__kind, type = kind & KIND_MASK;
 
-	if (layout_strange.mutex) {
-		contention_unlock(mutex, function);
-		return;
-	}
+	if (layout_strange.mutex)
+		return true;
 	if (!somebody_sleeps(mutex, kind))
-		return;
-	if (type == KIND_RECURSIVE || type == KIND_ERRORCHECK) {
-		if (__atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED) != own_tid())
-			return;
-		if (type == KIND_RECURSIVE && mutex->__data.__count > 1)
-			return;
-	}
-	contention_unlock(mutex, function);
+		return false;
+	if (type != KIND_RECURSIVE && type != KIND_ERRORCHECK)
+		return true;
+	if (__atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED) != own_tid())
+		return false;
+	return type != KIND_RECURSIVE || mutex->__data.__count <= 1;
 }
+
+UNLOCK_AND_CHARGE(pthread_mutex_unlock, pthread_mutex_t, mutex_lets_in)
 
 HOT EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex)
 {
 	if (UNLIKELY(locks_waited(mutex)))
-		mutex_unlocks(mutex, (const void *)real.pthread_mutex_unlock);
+		return pthread_mutex_unlock_charged(mutex);
 	return real.pthread_mutex_unlock(mutex);
 }

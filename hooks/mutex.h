@@ -17,8 +17,8 @@ INLINE bool mutex_looks_free(const pthread_mutex_t *mutex)
 	return LIKELY(!(word | locks_busy(mutex)));
 }
 
-/* The caller, which has it, is about to give it up through `function`. Call it if locks_waited(mutex):
- * closes the segments of those who wait, unless this unlock lets nobody in. */
-void mutex_unlocks(const pthread_mutex_t *mutex, const void *function);
+/* The caller, which has it, is about to give it up: does that let somebody in? To be asked if
+ * locks_waited(mutex). */
+bool mutex_lets_in(const pthread_mutex_t *mutex);
 
 #endif

@@ -89,9 +89,11 @@ static bool lets_in(const pthread_rwlock_t *lock)
 		RWLOCK_WRITER_SLEEPS);
 }
 
+UNLOCK_AND_CHARGE(pthread_rwlock_unlock, pthread_rwlock_t, lets_in)
+
 EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock)
 {
-	if (UNLIKELY(locks_waited(lock)) && lets_in(lock))
-		contention_unlock(lock, (const void *)real.pthread_rwlock_unlock);
+	if (UNLIKELY(locks_waited(lock)))
+		return pthread_rwlock_unlock_charged(lock);
 	return real.pthread_rwlock_unlock(lock);
 }

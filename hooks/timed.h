@@ -111,11 +111,21 @@ static inline enum contention_end timed_end_thrd(int result)
 	return result == thrd_success ? WAIT_GOT : result == thrd_timedout ? WAIT_GAVE_UP : WAIT_NONE;
 }
 
-/* The release of a lock by `function`: to be said before it takes place. */
-static inline void timed_unlock(const void *lock, const void *function)
-{
-	if (UNLIKELY(locks_waited(lock)))
-		contention_unlock(lock, function);
-}
+/* name##_charged(lock): the real function, and if lets_in(lock) those who wait are charged to the
+ * caller: behind it, when the lock is free again. The lock itself may be gone by then (hazard B8):
+ * its address is a key. */
+#define UNLOCK_AND_CHARGE(name, type, lets_in)                                                     \
+	static NOINLINE int name##_charged(type *lock)                                             \
+	{                                                                                          \
+		struct contention_unlock unlock_;                                                  \
+		int err_;                                                                          \
+                                                                                                   \
+		if (!lets_in(lock))                                                                \
+			return real.name(lock);                                                    \
+		contention_unlock_begins(&unlock_, (const void *)lock, (const void *)real.name);   \
+		err_ = real.name(lock);                                                            \
+		contention_unlock_ends(&unlock_);                                                  \
+		return err_;                                                                       \
+	}
 
 #endif

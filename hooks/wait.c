@@ -67,8 +67,16 @@ EXPORT int pthread_spin_lock(pthread_spinlock_t *lock)
 	return spin_taken(lock);
 }
 
+static bool lets_in(const pthread_spinlock_t *lock)
+{
+	return true;
+}
+
+UNLOCK_AND_CHARGE(pthread_spin_unlock, pthread_spinlock_t, lets_in)
+
 EXPORT int pthread_spin_unlock(pthread_spinlock_t *lock)
 {
-	timed_unlock((const void *)lock, (const void *)real.pthread_spin_unlock);
+	if (UNLIKELY(locks_waited((const void *)lock)))
+		return pthread_spin_unlock_charged(lock);
 	return real.pthread_spin_unlock(lock);
 }

@@ -254,22 +254,40 @@ void contention_after(struct contention_wait *wait, const void *function, enum c
 	guard_leave();
 }
 
-NOINLINE void contention_unlock(const void *lock, const void *function)
+void contention_unlock_begins(struct contention_unlock *unlock, const void *lock,
+			      const void *function)
+{
+	unlock->charged = false;
+	if (!guard_enter())
+		return;
+	unlock->lock = lock;
+	unlock->function = function;
+	unlock->charged = locks_unlock_begins(&unlock->at, lock);
+	if (tracebuf_on())
+		tracebuf_wakes(lock, function);
+	guard_leave();
+}
+
+NOINLINE void contention_unlock_ends(const struct contention_unlock *unlock)
 {
 	struct lock_share share;
 	struct bucket *b;
 
-	if (!guard_enter())
+	if (!unlock->charged || !guard_enter())
 		return;
-	if (locks_is_waited(lock)) {
-		b = bucket_here(SERIES_MUTEX, function);
-		locks_close(lock, b, &share);
-		add_mutex(b, &share);
-		stat_add(STAT_LOCK_CLOSES, 1);
-	}
-	if (tracebuf_on())
-		tracebuf_wakes(lock, function);
+	b = bucket_here(SERIES_MUTEX, unlock->function);
+	locks_unlock_ends(&unlock->at, unlock->lock, b, &share);
+	add_mutex(b, &share);
+	stat_add(STAT_LOCK_CLOSES, 1);
 	guard_leave();
+}
+
+NOINLINE void contention_unlock(const void *lock, const void *function)
+{
+	struct contention_unlock unlock;
+
+	contention_unlock_begins(&unlock, lock, function);
+	contention_unlock_ends(&unlock);
 }
 
 void contention_created(const struct stack *by)

@@ -66,7 +66,19 @@ void contention_trace_after(struct contention_wait *wait, int fd);
  * Context: hook. */
 void contention_wakes(const void *object, const void *function);
 
-/* Before a real unlock, if locks_waited(lock). Context: hook. */
+/* An unlock under way; lies on the unlocker's stack. */
+struct contention_unlock {
+	const void *lock, *function;
+	bool charged;
+	struct locks_unlock at;
+};
+
+/* Before a real unlock through `function`, if locks_waited(lock), and after it. Context: hook. */
+void contention_unlock_begins(struct contention_unlock *unlock, const void *lock,
+			      const void *function);
+void contention_unlock_ends(const struct contention_unlock *unlock);
+
+/* Both at once, for a function that unlocks and does not return for long. Context: hook. */
 void contention_unlock(const void *lock, const void *function);
 
 struct stack;

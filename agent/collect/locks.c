@@ -13,6 +13,10 @@
  * for the one that was read. A thread that loses its processor here, or dies, keeps nobody up.
  *
  * Two threads that come to a lock at once may make two entries for it: an unlock closes both.
+ *
+ * An unlock says that it is under way in the entry, and unsays it behind its segment. A waiter looks for that
+ * behind its look at the entry: if it sees none, the segment of the unlock that let it in is either there
+ * already, or its change comes too late; if it sees one, that one's segment is still to come.
  */
 #include "agent/collect/locks.h"
 
@@ -53,6 +57,7 @@ struct record {
 struct lock_entry {
 	struct lock_entry *next; /* constant */
 	_Atomic uint64_t word;
+	_Atomic uint32_t unlocks; /* under way */
 };
 
 struct slot {
@@ -193,18 +198,6 @@ static struct lock_entry *first_of(struct slot *slot)
 	return atomic_load_explicit(&slot->first, memory_order_acquire);
 }
 
-bool locks_is_waited(const void *lock)
-{
-	struct view v;
-
-	for (struct lock_entry *e = first_of(&slots[locks_slot(lock)]); e; e = e->next) {
-		look(e, &v);
-		if (v.lock == (uintptr_t)lock)
-			return true;
-	}
-	return false;
-}
-
 static COLD struct lock_entry *entry_make(struct slot *slot)
 {
 	struct lock_entry *e = arena_alloc(&self.arena, sizeof(*e));
@@ -322,6 +315,7 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 	struct lock_entry *e = wait->entry;
 	uint64_t since, word;
 	struct view v;
+	bool owed;
 
 	*out = (struct lock_share){ NULL, 0, 0 };
 	wait->entry = NULL;
@@ -332,7 +326,9 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 		since = v.closes == wait->closes ? wait->since_ns : v.closed_ns;
 		v.sum_ns -= since;
 		v.waiters--;
-		if (end == LOCK_END_GAVE_UP) {
+		owed = end == LOCK_END_GAVE_UP ||
+		       (end == LOCK_END_GOT && atomic_load_explicit(&e->unlocks, memory_order_acquire));
+		if (owed) {
 			v.debt_ns += now_ns - since;
 			v.debts++;
 		}
@@ -342,10 +338,29 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 	} while (!replace(e, word, &v, &wait->record));
 	record_put(slot, wait->record);
 	/* a debt: the filter leads the next unlock here, once */
-	if (end != LOCK_END_GAVE_UP || v.debts > 1)
+	if (!owed || v.debts > 1)
 		filter_add(wait->slot, -1);
-	if (end == LOCK_END_GOT)
+	if (end == LOCK_END_GOT && !owed)
 		*out = (struct lock_share){ .unlocker = v.unlocker, .ns = (int64_t)(now_ns - since), .waits = 1 };
+}
+
+/* ---- unlocks */
+
+bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock)
+{
+	struct view v;
+
+	unlock->n = 0;
+	unlock->round = self.round;
+	for (struct lock_entry *e = first_of(&slots[locks_slot(lock)]); e && unlock->n < LOCKS_TWINS;
+	     e = e->next) {
+		look(e, &v);
+		if (v.lock != (uintptr_t)lock)
+			continue;
+		atomic_fetch_add_explicit(&e->unlocks, 1, memory_order_relaxed);
+		unlock->entry[unlock->n++] = e;
+	}
+	return unlock->n;
 }
 
 static void close_one(struct slot *slot, struct lock_entry *e, const void *lock, struct lock_share *inout)
@@ -384,13 +399,18 @@ end:
 		record_put(slot, own);
 }
 
-void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *out)
+void locks_unlock_ends(const struct locks_unlock *unlock, const void *lock, struct bucket *unlocker,
+		       struct lock_share *out)
 {
 	struct slot *slot = &slots[locks_slot(lock)];
 
 	*out = (struct lock_share){ unlocker, 0, 0 };
+	if (unlock->round != self.round)
+		return;
 	for (struct lock_entry *e = first_of(slot); e; e = e->next)
 		close_one(slot, e, lock, out);
+	for (unsigned i = 0; i < unlock->n; i++)
+		atomic_fetch_sub_explicit(&unlock->entry[i]->unlocks, 1, memory_order_release);
 }
 
 bool locks_hold(uint32_t slot)
@@ -417,7 +437,9 @@ void locks_child(void)
 
 		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed) >= LOCKS_WAITER)
 			atomic_fetch_and_explicit(&locks_filter[i], LOCKS_BUSY, memory_order_relaxed);
-		for (; e; e = e->next)
+		for (; e; e = e->next) {
 			record_write(record_at((uint32_t)e->word), &(struct view){ 0 });
+			atomic_store_explicit(&e->unlocks, 0, memory_order_relaxed);
+		}
 	}
 }

@@ -6,6 +6,10 @@
  * of a wait is booked exactly once, however many waiters there are, and an unlock costs the same for
  * 1 waiter and for 1000. Lock-free: no unlock ever waits for another thread's.
  *
+ * Who unlocks says so before, and closes the segment when the lock is free already: what is done with the
+ * lock held makes others wait for it. A waiter that has the lock before that leaves the rest of its wait
+ * to the unlocker.
+ *
  * The address is a key and nothing else: no lock is ever read here (hazard B8).
  */
 #ifndef COLLECT_LOCKS_H
@@ -80,9 +84,6 @@ void locks_found_busy(const void *lock);
 /* From now on locks_busy is true for all, for ever: what locks look like is not known. Context: init. */
 void locks_all_busy(void);
 
-/* Is it really this one? Context: hook; the guard is up. */
-bool locks_is_waited(const void *lock);
-
 /* From now on the time counts. false: there is no memory, or too many wait (counted).
  * Context: hook; the guard is up. */
 bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns);
@@ -91,9 +92,23 @@ bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns);
  * is up. */
 void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, struct lock_share *out);
 
-/* Closes a segment; the caller books it, and is the one who is charged with what comes until the next.
- * Call it before the real unlock. Context: hook; the guard is up. */
-void locks_close(const void *lock, struct bucket *unlocker, struct lock_share *out);
+/* An unlock under way; lies on the unlocker's stack. */
+enum { LOCKS_TWINS = 4 }; /* entries of one lock: more than one is seldom */
+struct locks_unlock {
+	struct lock_entry *entry[LOCKS_TWINS];
+	unsigned n;
+	uint32_t round;
+};
+
+/* Before the real unlock: true if sampled waiters wait for this very lock; then locks_unlock_ends is due. If
+ * it never comes (the program left its unlock by longjmp), the next unlock books what it would have
+ * booked. Context: hook; the guard is up. */
+bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock);
+
+/* After it: closes a segment; the caller books it, and is the one who is charged with what comes until the
+ * next. Context: hook; the guard is up. */
+void locks_unlock_ends(const struct locks_unlock *unlock, const void *lock, struct bucket *unlocker,
+		       struct lock_share *out);
 
 /* Leads unlocks of this slot to the slow path though no sampled waiter is there; pair each true with
  * locks_unhold. false: too many wait there already. Context: hook; the guard is up. */

@@ -79,6 +79,7 @@ static void give_block(void *ptr)
 
 static void lock_and_unlock(void)
 {
+	struct contention_unlock unlock;
 	struct contention_wait wait;
 
 	if (pthread_mutex_trylock(&mutex) != 0) {
@@ -90,9 +91,13 @@ static void lock_and_unlock(void)
 		atomic_fetch_add_explicit(&waits, 1, memory_order_relaxed);
 	}
 	sys_sleep_ns(1000);
-	if (locks_waited(&mutex))
-		contention_unlock(&mutex, (void *)lock_and_unlock);
+	if (!locks_waited(&mutex)) {
+		pthread_mutex_unlock(&mutex);
+		return;
+	}
+	contention_unlock_begins(&unlock, &mutex, (void *)lock_and_unlock);
 	pthread_mutex_unlock(&mutex);
+	contention_unlock_ends(&unlock);
 }
 
 static void *short_life(void *arg)

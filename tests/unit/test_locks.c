@@ -21,6 +21,27 @@ static uint64_t now(void)
 	return sys_clock_ns(CLOCK_MONOTONIC);
 }
 
+static bool unlocks(const void *lock)
+{
+	struct locks_unlock unlock;
+	struct lock_share share;
+	bool waited = locks_unlock_begins(&unlock, lock);
+
+	if (waited)
+		locks_unlock_ends(&unlock, lock, NULL, &share);
+	return waited;
+}
+
+/* A whole unlock. */
+static void unlock_by(const void *lock, struct bucket *unlocker, struct lock_share *out)
+{
+	struct locks_unlock unlock;
+
+	*out = (struct lock_share){ unlocker, 0, 0 };
+	if (locks_unlock_begins(&unlock, lock))
+		locks_unlock_ends(&unlock, lock, unlocker, out);
+}
+
 TEST(a_wait_is_cut_into_segments)
 {
 	struct lock_wait w = { 0 };
@@ -30,12 +51,11 @@ TEST(a_wait_is_cut_into_segments)
 	CHECK(!locks_waited(&locks[0]));
 	CHECK(locks_join(&w, &locks[0], start));
 	CHECK(locks_waited(&locks[0]));
-	CHECK(locks_is_waited(&locks[0]));
-	CHECK(!locks_is_waited(&locks[1]));
+	CHECK(!unlocks(&locks[1]));
 	sys_sleep_ns(1000000);
-	locks_close(&locks[0], alice, &first);
+	unlock_by(&locks[0], alice, &first);
 	sys_sleep_ns(1000000);
-	locks_close(&locks[0], bob, &second);
+	unlock_by(&locks[0], bob, &second);
 	sys_sleep_ns(1000000);
 	uint64_t end = now();
 	locks_leave(&w, end, LOCK_END_GOT, &last);
@@ -57,7 +77,7 @@ TEST(one_unlock_closes_for_all_waiters)
 	for (int i = 0; i < N; i++)
 		CHECK(locks_join(&w[i], &locks[2], start));
 	sys_sleep_ns(2000000);
-	locks_close(&locks[2], alice, &share);
+	unlock_by(&locks[2], alice, &share);
 	closed = share.ns / N;
 	CHECK_INT(share.ns, (int64_t)closed * N);
 	CHECK(closed >= 2000000);
@@ -84,12 +104,61 @@ TEST(who_gives_up_leaves_a_debt_for_the_next_unlock)
 	CHECK(locks_join(&w, &locks[3], start));
 	locks_leave(&w, start + 300, LOCK_END_GAVE_UP, &share);
 	CHECK(locks_waited(&locks[3]));
-	locks_close(&locks[3], bob, &share);
+	unlock_by(&locks[3], bob, &share);
 	CHECK_INT(share.ns, 1000);
 	CHECK_INT(share.waits, 2);
 	CHECK(!locks_waited(&locks[3]));
-	locks_close(&locks[3], bob, &share);
+	unlock_by(&locks[3], bob, &share);
 	CHECK_INT(share.ns, 0);
+}
+
+/* The lock is free before its unlock has been booked: who gets it meanwhile leaves that to the unlocker. */
+TEST(who_is_faster_than_the_unlocker_leaves_the_rest_to_him)
+{
+	struct lock_wait w[2] = { { 0 } };
+	struct locks_unlock first, second;
+	struct lock_share share;
+	uint64_t start = now();
+
+	CHECK(locks_join(&w[0], &locks[8], start));
+	CHECK(locks_join(&w[1], &locks[8], start));
+	CHECK(locks_unlock_begins(&first, &locks[8]));
+	locks_leave(&w[0], start + 400, LOCK_END_GOT, &share);
+	CHECK_INT(share.ns, 0);
+	CHECK_INT(share.waits, 0);
+	/* another one had the lock in between, and is faster too */
+	CHECK(locks_unlock_begins(&second, &locks[8]));
+	locks_unlock_ends(&second, &locks[8], bob, &share);
+	CHECK(share.ns >= 400);
+	CHECK_INT(share.waits, 1);
+	/* the first one is still at it */
+	locks_leave(&w[1], now(), LOCK_END_GOT, &share);
+	CHECK_INT(share.waits, 0);
+	CHECK(locks_waited(&locks[8]));
+	locks_unlock_ends(&first, &locks[8], alice, &share);
+	CHECK_INT(share.waits, 1);
+	CHECK(!locks_waited(&locks[8]));
+	/* and now nobody */
+	CHECK(locks_join(&w[0], &locks[8], now()));
+	unlock_by(&locks[8], alice, &share);
+	locks_leave(&w[0], now(), LOCK_END_GOT, &share);
+	CHECK(share.unlocker == alice);
+	CHECK_INT(share.waits, 1);
+}
+
+TEST(an_unlock_that_never_came_back_leaves_its_waiters_to_the_next)
+{
+	struct lock_wait w = { 0 };
+	struct locks_unlock left;
+	struct lock_share share;
+
+	CHECK(locks_join(&w, &locks[9], now()));
+	CHECK(locks_unlock_begins(&left, &locks[9]));
+	locks_leave(&w, now(), LOCK_END_GOT, &share);
+	CHECK_INT(share.waits, 0);
+	unlock_by(&locks[9], bob, &share);
+	CHECK_INT(share.waits, 1);
+	CHECK(!locks_waited(&locks[9]));
 }
 
 TEST(a_forgotten_wait_leaves_nothing)
@@ -110,7 +179,7 @@ TEST(an_old_unlocker_is_not_blamed_for_a_new_lock_at_his_address)
 	struct lock_share share;
 
 	CHECK(locks_join(&w, &locks[5], now()));
-	locks_close(&locks[5], alice, &share);
+	unlock_by(&locks[5], alice, &share);
 	locks_leave(&w, now(), LOCK_END_GOT, &share);
 	CHECK(share.unlocker == alice);
 	CHECK(locks_join(&w, &locks[5], now()));
@@ -121,14 +190,18 @@ TEST(an_old_unlocker_is_not_blamed_for_a_new_lock_at_his_address)
 TEST(a_child_starts_without_waiters)
 {
 	struct lock_wait before = { 0 }, w = { 0 };
+	struct locks_unlock unlock;
 	struct lock_share share;
 
 	CHECK(locks_join(&before, &locks[6], now()));
+	CHECK(locks_unlock_begins(&unlock, &locks[6]));
 	locks_child();
 	CHECK(!locks_waited(&locks[6]));
 	locks_leave(&before, now(), LOCK_END_GOT, &share);
 	CHECK_INT(share.ns, 0);
 	CHECK(!locks_waited(&locks[6]));
+	locks_unlock_ends(&unlock, &locks[6], alice, &share);
+	CHECK_INT(share.ns, 0);
 	CHECK(locks_join(&w, &locks[6], now()));
 	locks_leave(&w, now(), LOCK_END_GOT, &share);
 	CHECK_INT(share.waits, 1);
@@ -201,7 +274,7 @@ static void *storm(void *arg)
 		uint64_t start, end;
 
 		if (random_below(2)) {
-			locks_close(lock, alice, &share);
+			unlock_by(lock, alice, &share);
 		} else {
 			start = now();
 			if (!locks_join(&w, lock, start))
@@ -231,7 +304,7 @@ static void storm_of(int n, void (*meanwhile)(pthread_t first))
 	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
 	for (int i = 0; i < LOCKS; i++) {
-		locks_close(&locks[i], alice, &share);
+		unlock_by(&locks[i], alice, &share);
 		booked += (uint64_t)share.ns;
 		booked_waits += share.waits;
 		CHECK(!locks_waited(&locks[i]));
