@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the idle agent, at its default settings, costs real programs: real.py [ROUNDS] [WORD]
 
-Five copies run at the same time on the same core: two as they are, one under the agent, one under a library that passes
-malloc and free through and does nothing (loads/passing.c), one under the same with a thread that sleeps. Whatever
-the machine does meets all of them alike, and only their own CPU time is compared (children included; of servers: from
-the first request to the last, which come from the other cores). Per program: the median over the rounds of each copy /
-mean of the two plain ones, with its quartiles, and of one plain copy against the other, which is the noise. Programs
+Two copies run at the same time on the same core: one as it is, the other under the agent; then one as it is and one
+under a library that passes malloc and free through and does nothing (loads/passing.c); then under the same with a
+thread that sleeps; then two as they are, which is the noise. Whatever the machine does meets both alike, and only their
+own CPU time is compared (children included; of servers: from the first request to the last, which come from the other
+cores). Per program: the median of each ratio over the rounds, with its quartiles. Programs
 that are not installed are left out; WORD chooses those whose names contain it. Whole runs take a second or more, so
 that their start (see start.py) is a small part of them, but it is in them.
 """
+import atexit
+import functools
 import itertools
 import os
 import pathlib
@@ -27,7 +29,7 @@ WORK = f"{BUILD}/tests/bench"
 PASSING = os.path.abspath(f"{WORK}/passing.so")
 CORES = sorted(os.sched_getaffinity(0))
 CORE, OTHERS = {CORES[-1]}, set(CORES[:-1] or CORES)
-COPIES = ("plain", "agent", "passing", "passing, thread", "plain")
+COPIES = ("agent", "passing", "passing, thread", "plain")  # each against a plain one
 ports = itertools.count(20000 + os.getpid() % 20000)
 
 JSON = ("import json\nd=[{'id':i,'name':'n%d'%i,'tags':['a','b',str(i)]} for i in range(2000)]\n"
@@ -60,13 +62,21 @@ def start(argv, copy, cores, **options):
                             preexec_fn=lambda: os.sched_setaffinity(0, cores), **options)
 
 
-def whole_runs(argv, text="", **extra):
-    """CPU seconds of the copies, which begin together and end on their own."""
-    return together([(argv, environment(copy, extra)) for copy in COPIES], text)
+def whole_runs(turn, argv, text="", **extra):
+    """For each of COPIES its CPU time over that of the plain one beside it; they begin together and end on their own."""
+    plain, ratios = (argv, environment("plain", extra)), []
+    for copy in COPIES:
+        first, second = together(in_turn(turn, [plain, (argv, environment(copy, extra))]), text)
+        ratios.append(first / second if turn % 2 else second / first)
+    return ratios
+
+
+def in_turn(turn, pair):
+    return pair[::-1] if turn % 2 else pair
 
 
 def together(commands, text=""):
-    """The same of any commands: (argv, environment) each."""
+    """CPU seconds of commands, (argv, environment) each, that begin together."""
     gate, opened = os.pipe()
     pids = [gated(argv, env, gate, text) for argv, env in commands]
     os.close(gate)
@@ -111,27 +121,34 @@ def ran_ns(pid):
     return total
 
 
-def servers(make, load, requests):
-    """The same for servers: make(directory, copy) starts one and returns (process, address)."""
+def servers(turn, make, load, requests):
+    """The same for servers: make(directory, copy) starts one and returns (process, address). Each has one opponent,
+    lest one of them has served more than the other."""
     with tempfile.TemporaryDirectory() as top:
         os.chmod(top, 0o755)
-        running = [make(pathlib.Path(tempfile.mkdtemp(dir=top)), copy) for copy in COPIES]
+        pairs = [[make(pathlib.Path(tempfile.mkdtemp(dir=top)), one) for one in ("plain", copy)] for copy in COPIES]
         try:
-            for _, address in running:  # until it answers, and warm
+            for _, address in itertools.chain(*pairs):  # until it answers, and has all that it will ever have
                 end = time.monotonic() + 20
                 while subprocess.run(load(address, 100), capture_output=True).returncode and time.monotonic() < end:
                     time.sleep(0.1)
-            before = [ran_ns(process.pid) for process, _ in running]
-            clients = [start(load(address, requests), "plain", OTHERS) for _, address in running]
-            for client in clients:
-                if client.wait(300):
-                    raise RuntimeError("a client failed")
-            return [ran_ns(process.pid) - was for (process, _), was in zip(running, before)]
+                subprocess.run(load(address, requests), capture_output=True, check=True)
+            return [under_load(turn, plain, other, load, requests) for plain, other in pairs]
         finally:
-            for process, _ in running:
+            for process, _ in itertools.chain(*pairs):
                 process.terminate()
-            for process, _ in running:
+            for process, _ in itertools.chain(*pairs):
                 process.wait(20)
+
+
+def under_load(turn, plain, other, load, requests):
+    before = [ran_ns(process.pid) for process, _ in (plain, other)]
+    clients = [start(load(address, requests), "plain", OTHERS) for _, address in in_turn(turn, [plain, other])]
+    for client in clients:
+        if client.wait(300):
+            raise RuntimeError("a client failed")
+    used = [ran_ns(process.pid) - was for (process, _), was in zip((plain, other), before)]
+    return used[1] / used[0]
 
 
 def redis(directory, copy):
@@ -180,16 +197,39 @@ def memcached_load(address, n):
     return [sys.executable, "-c", MEMCACHED_LOAD, address, str(n)]
 
 
-def postgres(directory, copy):
-    """One cluster for each copy; postgres refuses to run as root."""
+@functools.cache
+def postgres_user():
+    """postgres refuses to run as root."""
     user = pwd.getpwnam("postgres")
-    binaries = max(pathlib.Path("/usr/lib/postgresql").iterdir()) / "bin"
-    os.chown(directory, user.pw_uid, user.pw_gid)
-    as_user = {"user": user.pw_uid, "group": user.pw_gid, "cwd": directory} if os.getuid() == 0 else {}
-    for argv in (["initdb", "-A", "trust", "-N", "-D", directory / "data"],):
-        subprocess.run([binaries / argv[0], *argv[1:]], check=True, capture_output=True, **as_user)
-    argv = [binaries / "postgres", "-D", directory / "data", "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
-    process = start(argv, copy, CORE, **as_user)
+    return {"user": user.pw_uid, "group": user.pw_gid, "cwd": "/"} if os.getuid() == 0 else {}
+
+
+@functools.cache
+def cluster():
+    """A directory that each server gets a copy of."""
+    top = tempfile.TemporaryDirectory()
+    atexit.register(top.cleanup)
+    os.chmod(top.name, 0o755)
+    data = pathlib.Path(top.name) / "data"
+    data.mkdir(0o700)
+    if postgres_user():
+        shutil.chown(data, "postgres", "postgres")
+    subprocess.run([postgres_binaries() / "initdb", "-A", "trust", "-N", "-D", data], check=True, capture_output=True,
+                   **postgres_user())
+    return data
+
+
+def postgres_binaries():
+    return max(pathlib.Path("/usr/lib/postgresql").iterdir()) / "bin"
+
+
+def postgres(directory, copy):
+    data = directory / "data"
+    subprocess.run(["cp", "-a", cluster(), data], check=True)
+    if postgres_user():
+        shutil.chown(directory, "postgres", "postgres")
+    argv = [postgres_binaries() / "postgres", "-D", data, "-k", directory, "-c", "listen_addresses=", "-c", "fsync=off"]
+    process = start(argv, copy, CORE, **postgres_user())
     pgbench = ["pgbench", "-i", "-q", "-h", str(directory), "-U", "postgres", "postgres"]
     end = time.monotonic() + 20
     while subprocess.run(pgbench, capture_output=True).returncode and time.monotonic() < end:
@@ -202,17 +242,17 @@ def postgres_load(address, n):
 
 
 PROGRAMS = [
-    ("redis-server", ["redis-server", "redis-benchmark"], lambda: servers(redis, redis_load, 100000)),
-    ("nginx, gzip", ["nginx", "ab"], lambda: servers(nginx, nginx_load, 20000)),
-    ("memcached", ["memcached"], lambda: servers(memcached, memcached_load, 100000)),
-    ("postgres, select", ["pgbench"], lambda: servers(postgres, postgres_load, 30000)),
-    ("python3, JSON", ["python3"], lambda: whole_runs(["python3", "-c", JSON])),
-    ("same, PYTHONMALLOC=malloc", ["python3"], lambda: whole_runs(["python3", "-c", JSON], PYTHONMALLOC="malloc")),
-    ("sqlite3", ["sqlite3"], lambda: whole_runs(["sqlite3", ":memory:"], SQL)),
-    ("g++ -O0", ["g++"], lambda: whole_runs(["g++", "-O0", "-x", "c++", "-c", "-o", "/dev/null", "-"], CPP)),
-    ("node", ["node"], lambda: whole_runs(["node", "-e", JS])),
-    ("C++, maps of strings", [], lambda: whole_runs([f"{WORK}/churn_cc", "20"])),
-    ("Rust, maps of strings", [], lambda: whole_runs([f"{WORK}/churn_rs", "20"])),
+    ("redis-server", ["redis-server", "redis-benchmark"], lambda turn: servers(turn, redis, redis_load, 100000)),
+    ("nginx, gzip", ["nginx", "ab"], lambda turn: servers(turn, nginx, nginx_load, 20000)),
+    ("memcached", ["memcached"], lambda turn: servers(turn, memcached, memcached_load, 100000)),
+    ("postgres, select", ["pgbench"], lambda turn: servers(turn, postgres, postgres_load, 30000)),
+    ("python3, JSON", ["python3"], lambda turn: whole_runs(turn, ["python3", "-c", JSON])),
+    ("same, PYTHONMALLOC=malloc", ["python3"], lambda turn: whole_runs(turn, ["python3", "-c", JSON], PYTHONMALLOC="malloc")),
+    ("sqlite3", ["sqlite3"], lambda turn: whole_runs(turn, ["sqlite3", ":memory:"], SQL)),
+    ("g++ -O0", ["g++"], lambda turn: whole_runs(turn, ["g++", "-O0", "-x", "c++", "-c", "-o", "/dev/null", "-"], CPP)),
+    ("node", ["node"], lambda turn: whole_runs(turn, ["node", "-e", JS])),
+    ("C++, maps of strings", [], lambda turn: whole_runs(turn, [f"{WORK}/churn_cc", "20"])),
+    ("Rust, maps of strings", [], lambda turn: whole_runs(turn, [f"{WORK}/churn_rs", "20"])),
 ]
 
 
@@ -233,13 +273,8 @@ def main():
     for name, needs, run in PROGRAMS:
         if word not in name or not all(shutil.which(program) for program in needs):
             continue
-        columns = [], [], [], []
-        for _ in range(rounds):
-            first, *others, second = run()
-            for column, cpu in zip(columns, others):
-                column.append(2 * cpu / (first + second))
-            columns[-1].append(second / first)
-        print_row(name, columns)
+        ratios = [run(turn) for turn in range(rounds)]
+        print_row(name, zip(*ratios))
 
 
 if __name__ == "__main__":

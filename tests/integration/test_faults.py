@@ -114,7 +114,7 @@ def test_failures_of_start_and_end():
 
 
 @long
-@limit(1200)
+@limit(3600)
 def test_failures_of_start_and_end_all():
     for way in ("return", "main_last", "main_first", "_exit", "exit_in_thread"):
         note(way, start_and_end(["exit_ways", way], 1, output=scratch(), sd_dir=scratch(), memprofilerate=512, output_every=1))
