@@ -82,8 +82,9 @@ struct head {
 	uint32_t n, reach;
 };
 
-/* Does the stack still hold what decided the walk? Each word is checked: they may be another walk's by now. */
-static bool is_same(const struct entry *e, const struct head *head, uintptr_t sp, uint32_t frame)
+/* Does the stack still hold what decided the walk? The words may be another walk's by now: between two that this
+ * one has read there may be a hole in the stack, so each place is looked at only while the turn is the same. */
+static bool is_same(const struct entry *e, uint32_t turn, const struct head *head, uintptr_t sp, uint32_t frame)
 {
 	for (uint32_t i = 0; i < head->n; i++) {
 		uint32_t word = get(e->words[i]), place = word >> LOG_KIND_BITS;
@@ -106,7 +107,8 @@ static bool is_same(const struct entry *e, const struct head *head, uintptr_t sp
 		default:
 			break;
 		}
-		if (((const uintptr_t *)sp)[place] != expected)
+		atomic_thread_fence(memory_order_acquire);
+		if (get(e->turn) != turn || ((const uintptr_t *)sp)[place] != expected)
 			return false;
 	}
 	return true;
@@ -138,10 +140,9 @@ const struct stack *recall_find(const struct unwind_regs *from, const void *leaf
 		return NULL;
 	atomic_thread_fence(memory_order_acquire);
 	if (get(e->turn) != turn || head.reach > (tls.stack_hi - sp) / sizeof(uintptr_t) ||
-	    !is_same(e, &head, sp, given(from, leaf)))
+	    !is_same(e, turn, &head, sp, given(from, leaf)))
 		return NULL;
-	atomic_thread_fence(memory_order_acquire);
-	return get(e->turn) == turn ? head.stack : NULL;
+	return head.stack;
 }
 
 /* For the next look for an entry. */
