@@ -17,6 +17,7 @@
 #include "agent/base/arena.h"
 #include "agent/base/attr.h"
 #include "agent/base/spin.h"
+#include "agent/base/stats.h"
 #include "agent/base/sys.h"
 #include "agent/collect/unloads.h"
 
@@ -107,12 +108,25 @@ static struct module_gone *new_record(size_t path_size)
 	return arena_alloc(&self.arena, sizeof(struct module_gone) + path_size);
 }
 
+static const ElfW(Phdr) *text_of(const struct dl_phdr_info *info)
+{
+	for (int i = 0; i < info->dlpi_phnum; i++)
+		if (info->dlpi_phdr[i].p_type == PT_LOAD && (info->dlpi_phdr[i].p_flags & PF_X))
+			return &info->dlpi_phdr[i];
+	return NULL;
+}
+
+static uint64_t start_of(const struct dl_phdr_info *info, const ElfW(Phdr) *text)
+{
+	return ALIGN_DOWN(info->dlpi_addr + text->p_vaddr, (uint64_t)4096);
+}
+
 static int remember(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct modules_watch *watch = arg;
-	const ElfW(Phdr) *text = NULL, *note = NULL;
+	const ElfW(Phdr) *text = text_of(info), *note = NULL;
 	struct module_gone *made;
-	uint64_t start;
+	uint64_t start, end;
 	size_t path_size;
 
 	if (size >= offsetof(struct dl_phdr_info, dlpi_subs) + sizeof(info->dlpi_subs))
@@ -120,22 +134,25 @@ static int remember(struct dl_phdr_info *info, size_t size, void *arg)
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
 
-		if (p->p_type == PT_LOAD && (p->p_flags & PF_X) && !text)
-			text = p;
 		if (p->p_type == PT_NOTE && (!note || note->p_align == 8))
 			note = p;
 	}
 	if (!text || !info->dlpi_name[0])
 		return 0;
-	start = ALIGN_DOWN(info->dlpi_addr + text->p_vaddr, (uint64_t)4096);
+	start = start_of(info, text);
+	end = ALIGN_UP(info->dlpi_addr + text->p_vaddr + text->p_memsz, (uint64_t)4096);
 	if (known(candidates, start, info->dlpi_name))
 		return 0;
 	path_size = strlen(info->dlpi_name) + 1;
 	made = new_record(path_size);
-	if (!made)
+	if (!made) {
+		if (watch->n_unkept < MODULES_UNKEPT)
+			watch->unkept[watch->n_unkept] = (struct modules_unkept){ start, end, false };
+		watch->n_unkept++;
 		return 0;
+	}
 	made->start = start;
-	made->end = ALIGN_UP(info->dlpi_addr + text->p_vaddr + text->p_memsz, (uint64_t)4096);
+	made->end = end;
 	made->offset = ALIGN_DOWN(text->p_offset, (uint64_t)4096);
 	memcpy(made->path, info->dlpi_name, path_size);
 	if (note)
@@ -154,13 +171,17 @@ static int count_subs(struct dl_phdr_info *info, size_t size, void *arg)
 
 struct still_there {
 	struct module_gone *kept;
+	struct modules_watch *watch;
 };
 
 static int keep_present(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct still_there *there = arg;
 	struct module_gone **link = &candidates;
+	const ElfW(Phdr) *text = text_of(info);
 
+	for (uint32_t i = 0; text && i < there->watch->n_unkept && i < MODULES_UNKEPT; i++)
+		there->watch->unkept[i].stays |= there->watch->unkept[i].start == start_of(info, text);
 	for (; *link; link = &(*link)->next) {
 		struct module_gone *c = *link;
 
@@ -201,13 +222,31 @@ static void bury(struct module_gone *dead, uint32_t generation)
 	atomic_store_explicit(&self.gone, dead, memory_order_release);
 }
 
+/* Those for which there was no memory: nobody will know who lay there, only that it is not who lies there then. */
+static void forget_gone(const struct modules_watch *watch, uint32_t next)
+{
+	bool missed = !watch->looked || watch->n_unkept > MODULES_UNKEPT;
+
+	if (missed)
+		unloads_note_all(next);
+	for (uint32_t i = 0; i < watch->n_unkept && i < MODULES_UNKEPT; i++) {
+		const struct modules_unkept *m = &watch->unkept[i];
+
+		missed |= !m->stays && unloads_note(m->start, m->end, next);
+	}
+	if (missed)
+		stat_add(STAT_UNLOADS_UNNAMED, 1);
+}
+
 /* The lock is only tried: another dlclose in another thread, or a fork in between, must not make us
  * wait inside the loader. Then this close leaves no tombstones of its own. */
 void modules_before_close(struct modules_watch *watch)
 {
 	watch->subs = 0;
+	watch->n_unkept = 0;
 	dl_iterate_phdr(count_subs, &watch->subs);
-	if (!spin_try(&self.lock))
+	watch->looked = spin_try(&self.lock);
+	if (!watch->looked)
 		return;
 	dl_iterate_phdr(remember, watch);
 	spin_unlock(&self.lock);
@@ -215,7 +254,7 @@ void modules_before_close(struct modules_watch *watch)
 
 void modules_after_close(struct modules_watch *watch)
 {
-	struct still_there there = { NULL };
+	struct still_there there = { NULL, watch };
 	uint64_t subs = 0;
 	uint32_t generation;
 
@@ -226,6 +265,7 @@ void modules_after_close(struct modules_watch *watch)
 	 * earlier one. */
 	if (!spin_try(&self.lock)) {
 		unloads_note_all(modules_generation() + 1);
+		stat_add(STAT_UNLOADS_UNNAMED, 1);
 		atomic_fetch_add_explicit(&self.generation, 1, memory_order_acq_rel);
 		return;
 	}
@@ -238,6 +278,7 @@ void modules_after_close(struct modules_watch *watch)
 		bury(dead, generation);
 	}
 	candidates = there.kept;
+	forget_gone(watch, generation + 1);
 	atomic_fetch_add_explicit(&self.generation, 1, memory_order_acq_rel);
 	spin_unlock(&self.lock);
 }

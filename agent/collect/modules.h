@@ -8,6 +8,7 @@
 #define COLLECT_MODULES_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/base/attr.h"
@@ -28,8 +29,15 @@ uint32_t modules_generation(void);
 
 /* dlclose's work around the real call. `before` remembers the modules of the target, `after` makes
  * a new generation if one is gone. Context: hook. */
+enum { MODULES_UNKEPT = 8 };
 struct modules_watch {
-	uint64_t subs; /* the loader's count of removals before */
+	uint64_t subs;	     /* the loader's count of removals before */
+	bool looked;	     /* the modules were remembered, but for those that there was no memory for: */
+	uint32_t n_unkept;   /* more than MODULES_UNKEPT: that many and others */
+	struct modules_unkept {
+		uint64_t start, end;
+		bool stays;
+	} unkept[MODULES_UNKEPT];
 };
 void modules_before_close(struct modules_watch *watch);
 void modules_after_close(struct modules_watch *watch);
