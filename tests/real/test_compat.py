@@ -4,22 +4,15 @@ at 1000 Hz without a pause, a heap sample every 4 KiB, every wait recorded, a cl
 endpoints in a loop. The same output and the same end each time. Long: each runs again and again until it has
 used three seconds of CPU time in the storm."""
 import concurrent.futures
-import contextlib
-import http.client
 import os
 import shutil
 import subprocess
-import threading
-import time
 
 import lib
 from lib import environment, limit, long, needs, note, parallel, scratch
-from stacks import View
+from storm import ENDPOINTS, STORM, Storm
 
-ENDPOINTS = ("heap", "allocs", "block", "mutex", "threadcreate", "goroutine", "heap?debug=1", "goroutine?debug=2",
-             "agent", "cmdline", "", "trace?seconds=0.2")
 SECONDS = 3  # of CPU time in the storm
-STORM = dict(memprofilerate=4096, blockprofilerate=1, mutexprofilefraction=1)
 
 TEXT = "seq 1 SIZE | sed 's/$/ the quick brown fox/'"
 PYTHON = """
@@ -108,48 +101,6 @@ def run(command, env):
     done = subprocess.run(["/bin/sh", "-c", command], cwd=where, env=env, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
     shutil.rmtree(where, ignore_errors=True)
     return done.returncode, done.stdout, done.stderr
-
-
-class Storm:
-    """Reads every endpoint, and CPU profiles without a pause, of whichever process wrote the port file last."""
-
-    def __init__(self, port_file):
-        self.port_file, self.done = port_file, threading.Event()
-        self.answered, self.samples = set(), 0
-        self.threads = [threading.Thread(target=self.read), threading.Thread(target=self.profile)]
-        for thread in self.threads:
-            thread.start()
-
-    def endpoint(self):
-        try:
-            return lib.Endpoint(("127.0.0.1", int(self.port_file.read_text())))
-        except (OSError, ValueError):
-            time.sleep(0.01)
-            return None
-
-    def read(self):
-        while not self.done.is_set():
-            # what no process lived long enough to answer goes first
-            for name in sorted(ENDPOINTS, key=lambda name: name in self.answered):
-                if self.done.is_set():
-                    return
-                with contextlib.suppress(OSError, http.client.HTTPException):
-                    app = self.endpoint()
-                    answer = app.get(name, timeout=10) if app else None
-                    if answer and answer.status == 200 and answer.body:
-                        self.answered.add(name)
-
-    def profile(self):
-        while not self.done.is_set():
-            with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
-                app = self.endpoint()
-                if app:
-                    self.samples += View(app.profile(seconds=1, hz=1000)).total("samples")
-
-    def stop(self):
-        self.done.set()
-        for thread in self.threads:
-            thread.join()
 
 
 def installed():
