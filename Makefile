@@ -134,8 +134,8 @@ $(BUILD)/cookbook/%: docs/cookbook/%.rs
 	$(Q)mkdir -p $(@D)
 	$(Q)MAKEFLAGS= rustc --edition 2021 -O -g -o $@ $<
 
-format: ## lay out the source with clang-format
-	clang-format -i $$(git ls-files '*.c' '*.h')
+format: ## lay out with clang-format what changed since the last commit
+	git clang-format --force --extensions c,h
 
 lint: $(GEN) ## clang-tidy, shellcheck
 	clang-tidy --quiet $(SRC) -- $(OWN_CPPFLAGS) -std=gnu17
