@@ -14,9 +14,10 @@
  *
  * Two threads that come to a lock at once may make two entries for it: an unlock closes both.
  *
- * An unlock says that it is under way in the entry, and unsays it behind its segment. A waiter looks for that
- * behind its look at the entry: if it sees none, the segment of the unlock that let it in is either there
- * already, or its change comes too late; if it sees one, that one's segment is still to come.
+ * An unlock closes its segment while it has the lock, so that segments are in the order of unlocks, and says
+ * who it was when it has not. A waiter that finds the last unlocker without a name leaves the rest of its wait as a
+ * debt; whoever is the last to say his name takes what was left. What is left and what is taken are changes
+ * of the same record, so nothing is left behind.
  */
 #include "agent/collect/locks.h"
 
@@ -40,24 +41,26 @@ struct view {
 	uint64_t sum_ns;   /* modulo 2^64 */
 	uint64_t closed_ns; /* end of the last segment */
 	uint64_t debt_ns;
-	struct bucket *unlocker; /* who closed it; NULL: none since the entry was taken */
+	struct bucket *unlocker; /* who closed it; NULL: none since the entry was taken, or he has no name yet */
 	uint32_t waiters;	 /* those in `sum_ns` */
-	uint32_t debts;		 /* waits that ended without the lock and wait for an unlock to be booked */
+	uint32_t debts;		 /* waits that ended, and are booked by an unlock */
 	uint32_t closes;	 /* segments, modulo 2^32 */
+	uint32_t unlocks;	 /* that have not said who they are; times 2, plus 1 if the last one has not */
+	uint32_t life;		 /* how often the entry was taken, modulo 2^32 */
 };
+enum { UNNAMED = 1, UNLOCK = 2 };
 
 struct record {
 	_Atomic uintptr_t lock;
 	_Atomic uint64_t sum_ns, closed_ns, debt_ns;
 	_Atomic(struct bucket *) unlocker;
-	_Atomic uint32_t waiters, debts, closes;
+	_Atomic uint32_t waiters, debts, closes, unlocks, life;
 	_Atomic uint32_t next; /* in the list of spare ones */
 };
 
 struct lock_entry {
 	struct lock_entry *next; /* constant */
 	_Atomic uint64_t word;
-	_Atomic uint32_t unlocks; /* under way */
 };
 
 struct slot {
@@ -151,6 +154,8 @@ static void record_write(struct record *r, const struct view *v)
 	atomic_store_explicit(&r->waiters, v->waiters, memory_order_relaxed);
 	atomic_store_explicit(&r->debts, v->debts, memory_order_relaxed);
 	atomic_store_explicit(&r->closes, v->closes, memory_order_relaxed);
+	atomic_store_explicit(&r->unlocks, v->unlocks, memory_order_relaxed);
+	atomic_store_explicit(&r->life, v->life, memory_order_relaxed);
 }
 
 /* ---- entries */
@@ -173,6 +178,8 @@ static uint64_t look(const struct lock_entry *e, struct view *out)
 		out->waiters = atomic_load_explicit(&r->waiters, memory_order_relaxed);
 		out->debts = atomic_load_explicit(&r->debts, memory_order_relaxed);
 		out->closes = atomic_load_explicit(&r->closes, memory_order_relaxed);
+		out->unlocks = atomic_load_explicit(&r->unlocks, memory_order_relaxed);
+		out->life = atomic_load_explicit(&r->life, memory_order_relaxed);
 		atomic_thread_fence(memory_order_acquire);
 		word = atomic_load_explicit(&e->word, memory_order_acquire);
 	} while (word != before);
@@ -285,7 +292,7 @@ bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns)
 	while (own && (e = entry_for(slot, lock, &v, &word))) {
 		/* another lock's entry may be a new one by now, with any number of segments */
 		if (v.lock != (uintptr_t)lock)
-			v = (struct view){ .lock = (uintptr_t)lock, .closes = v.closes };
+			v = (struct view){ .lock = (uintptr_t)lock, .closes = v.closes, .life = v.life + 1 };
 		v.waiters++;
 		v.sum_ns += now_ns;
 		if (replace(e, word, &v, &own))
@@ -326,8 +333,7 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 		since = v.closes == wait->closes ? wait->since_ns : v.closed_ns;
 		v.sum_ns -= since;
 		v.waiters--;
-		owed = end == LOCK_END_GAVE_UP ||
-		       (end == LOCK_END_GOT && atomic_load_explicit(&e->unlocks, memory_order_acquire));
+		owed = end == LOCK_END_GAVE_UP || (end == LOCK_END_GOT && v.unlocks & UNNAMED);
 		if (owed) {
 			v.debt_ns += now_ns - since;
 			v.debts++;
@@ -346,24 +352,27 @@ void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, str
 
 /* ---- unlocks */
 
-bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock)
+static uint64_t take_debts(struct view *v, uint32_t *out_debts)
 {
-	struct view v;
+	uint64_t ns = v->debt_ns;
 
-	unlock->n = 0;
-	unlock->round = self.round;
-	for (struct lock_entry *e = first_of(&slots[locks_slot(lock)]); e && unlock->n < LOCKS_TWINS;
-	     e = e->next) {
-		look(e, &v);
-		if (v.lock != (uintptr_t)lock)
-			continue;
-		atomic_fetch_add_explicit(&e->unlocks, 1, memory_order_relaxed);
-		unlock->entry[unlock->n++] = e;
-	}
-	return unlock->n;
+	*out_debts = v->debts;
+	v->debt_ns = 0;
+	v->debts = 0;
+	return ns;
 }
 
-static void close_one(struct slot *slot, struct lock_entry *e, const void *lock, struct lock_share *inout)
+static void book_debts(struct slot *slot, uint32_t debts, struct lock_share *share)
+{
+	share->waits += debts;
+	if (debts)
+		filter_add((uint32_t)(slot - slots), -1);
+}
+
+/* Closes the segment of an entry of this lock for somebody without a name. false: it is another lock's by now, or
+ * there is no memory. */
+static bool close_one(struct slot *slot, struct lock_entry *e, const void *lock, struct lock_share *inout,
+		      struct view *out)
 {
 	uint32_t own = 0, debts;
 	uint64_t word, now, lost;
@@ -372,29 +381,88 @@ static void close_one(struct slot *slot, struct lock_entry *e, const void *lock,
 	do {
 		word = look(e, &v);
 		if (v.lock != (uintptr_t)lock)
-			goto end;
+			goto none;
+		if (!own && !(own = record_get(slot))) {
+			stat_add(STAT_LOCKS_FULL, 1);
+			return false;
+		}
+		/* behind the look: whoever is in the sum began earlier than this */
+		now = sys_clock_ns(CLOCK_MONOTONIC);
+		lost = v.waiters * now - v.sum_ns;
+		debts = 0;
+		/* what was left to those before us is theirs */
+		if (v.unlocks < UNLOCK)
+			lost += take_debts(&v, &debts);
+		v.sum_ns = v.waiters * now;
+		v.closed_ns = now;
+		v.unlocker = NULL;
+		v.closes++;
+		v.unlocks = (v.unlocks + UNLOCK) | UNNAMED;
+		if (!v.waiters && !v.debts)
+			v.lock = 0;
+	} while (!replace(e, word, &v, &own));
+	record_put(slot, own);
+	inout->ns += (int64_t)lost;
+	book_debts(slot, debts, inout);
+	*out = v;
+	return true;
+none:
+	if (own)
+		record_put(slot, own);
+	return false;
+}
+
+bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock)
+{
+	struct slot *slot = &slots[locks_slot(lock)];
+	bool seen = false;
+	struct view v;
+
+	unlock->n = 0;
+	unlock->share = (struct lock_share){ NULL, 0, 0 };
+	unlock->round = self.round;
+	for (struct lock_entry *e = first_of(slot); e && unlock->n < LOCKS_TWINS; e = e->next) {
+		if (!close_one(slot, e, lock, &unlock->share, &v))
+			continue;
+		seen = true;
+		if (v.lock)
+			unlock->of[unlock->n++] = (struct locks_closed){ e, v.closes, v.life };
+	}
+	return seen;
+}
+
+static void say_who(struct slot *slot, const struct locks_closed *closed, const void *lock, struct lock_share *inout)
+{
+	struct lock_entry *e = closed->entry;
+	uint32_t own = 0, debts;
+	uint64_t word, lost;
+	struct view v;
+
+	do {
+		word = look(e, &v);
+		/* all who knew us have gone, and the entry was free */
+		if (v.lock != (uintptr_t)lock || v.life != closed->life)
+			break;
 		if (!own && !(own = record_get(slot))) {
 			stat_add(STAT_LOCKS_FULL, 1);
 			return;
 		}
-		/* behind the look: whoever is in the sum began earlier than this */
-		now = sys_clock_ns(CLOCK_MONOTONIC);
-		lost = v.waiters * now - v.sum_ns + v.debt_ns;
-		debts = v.debts;
-		v = (struct view){
-			.lock = v.waiters ? v.lock : 0,
-			.sum_ns = v.waiters * now,
-			.closed_ns = now,
-			.unlocker = inout->unlocker,
-			.waiters = v.waiters,
-			.closes = v.closes + 1,
-		};
-	} while (!replace(e, word, &v, &own));
-	inout->ns += (int64_t)lost;
-	inout->waits += debts;
-	if (debts)
-		filter_add((uint32_t)(slot - slots), -1);
-end:
+		lost = debts = 0;
+		v.unlocks -= UNLOCK;
+		if (v.closes == closed->closes) {
+			v.unlocker = inout->unlocker;
+			v.unlocks &= ~(uint32_t)UNNAMED;
+		}
+		if (v.unlocks < UNLOCK)
+			lost = take_debts(&v, &debts);
+		if (!v.waiters && !v.debts)
+			v.lock = 0;
+		if (replace(e, word, &v, &own)) {
+			inout->ns += (int64_t)lost;
+			book_debts(slot, debts, inout);
+			break;
+		}
+	} while (true);
 	if (own)
 		record_put(slot, own);
 }
@@ -407,10 +475,9 @@ void locks_unlock_ends(const struct locks_unlock *unlock, const void *lock, stru
 	*out = (struct lock_share){ unlocker, 0, 0 };
 	if (unlock->round != self.round)
 		return;
-	for (struct lock_entry *e = first_of(slot); e; e = e->next)
-		close_one(slot, e, lock, out);
+	*out = (struct lock_share){ unlocker, unlock->share.ns, unlock->share.waits };
 	for (unsigned i = 0; i < unlock->n; i++)
-		atomic_fetch_sub_explicit(&unlock->entry[i]->unlocks, 1, memory_order_release);
+		say_who(slot, &unlock->of[i], lock, out);
 }
 
 bool locks_hold(uint32_t slot)
@@ -437,9 +504,7 @@ void locks_child(void)
 
 		if (atomic_load_explicit(&locks_filter[i], memory_order_relaxed) >= LOCKS_WAITER)
 			atomic_fetch_and_explicit(&locks_filter[i], LOCKS_BUSY, memory_order_relaxed);
-		for (; e; e = e->next) {
+		for (; e; e = e->next)
 			record_write(record_at((uint32_t)e->word), &(struct view){ 0 });
-			atomic_store_explicit(&e->unlocks, 0, memory_order_relaxed);
-		}
 	}
 }

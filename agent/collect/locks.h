@@ -6,9 +6,9 @@
  * of a wait is booked exactly once, however many waiters there are, and an unlock costs the same for
  * 1 waiter and for 1000. Lock-free: no unlock ever waits for another thread's.
  *
- * Who unlocks says so before, and closes the segment when the lock is free already: what is done with the
- * lock held makes others wait for it. A waiter that has the lock before that leaves the rest of its wait
- * to the unlocker.
+ * An unlock comes in two parts: with the lock held, the segment is closed; who closed it is found out when the
+ * lock is free, because a stack that is taken with the lock held makes others wait for it. A waiter that has
+ * the lock before that leaves the rest of its wait to the unlocker.
  *
  * The address is a key and nothing else: no lock is ever read here (hazard B8).
  */
@@ -93,20 +93,24 @@ bool locks_join(struct lock_wait *wait, const void *lock, uint64_t now_ns);
 void locks_leave(struct lock_wait *wait, uint64_t now_ns, enum lock_end end, struct lock_share *out);
 
 /* An unlock under way; lies on the unlocker's stack. */
-enum { LOCKS_TWINS = 4 }; /* entries of one lock: more than one is seldom */
+enum { LOCKS_TWINS = 4 }; /* entries of one lock: more than one is seldom; more than these keep their segment */
 struct locks_unlock {
-	struct lock_entry *entry[LOCKS_TWINS];
+	struct locks_closed {
+		struct lock_entry *entry;
+		uint32_t closes, life;
+	} of[LOCKS_TWINS];
 	unsigned n;
 	uint32_t round;
+	struct lock_share share;
 };
 
-/* Before the real unlock: true if sampled waiters wait for this very lock; then locks_unlock_ends is due. If
- * it never comes (the program left its unlock by longjmp), the next unlock books what it would have
- * booked. Context: hook; the guard is up. */
+/* Before the real unlock: closes a segment. true: sampled waiters wait for this very lock; then
+ * locks_unlock_ends is due. If it never comes (the program left its unlock by longjmp), what would have been
+ * booked is lost. Context: hook; the guard is up. */
 bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock);
 
-/* After it: closes a segment; the caller books it, and is the one who is charged with what comes until the
- * next. Context: hook; the guard is up. */
+/* After it: what the caller is to book. He is the one who is charged with what comes until the next unlock.
+ * Context: hook; the guard is up. */
 void locks_unlock_ends(const struct locks_unlock *unlock, const void *lock, struct bucket *unlocker,
 		       struct lock_share *out);
 

@@ -112,31 +112,36 @@ TEST(who_gives_up_leaves_a_debt_for_the_next_unlock)
 	CHECK_INT(share.ns, 0);
 }
 
-/* The lock is free before its unlock has been booked: who gets it meanwhile leaves that to the unlocker. */
+/* The lock is free before it is known who freed it: who gets it meanwhile leaves the rest of its wait to that
+ * one, and what it frees itself is not taken for his. */
 TEST(who_is_faster_than_the_unlocker_leaves_the_rest_to_him)
 {
 	struct lock_wait w[2] = { { 0 } };
-	struct locks_unlock first, second;
-	struct lock_share share;
-	uint64_t start = now();
+	struct locks_unlock alices;
+	struct lock_share share, bobs;
+	uint64_t start = now(), end;
 
 	CHECK(locks_join(&w[0], &locks[8], start));
 	CHECK(locks_join(&w[1], &locks[8], start));
-	CHECK(locks_unlock_begins(&first, &locks[8]));
-	locks_leave(&w[0], start + 400, LOCK_END_GOT, &share);
+	sys_sleep_ns(20000000);
+	CHECK(locks_unlock_begins(&alices, &locks[8]));
+	end = now();
+	locks_leave(&w[0], end, LOCK_END_GOT, &share);
 	CHECK_INT(share.ns, 0);
 	CHECK_INT(share.waits, 0);
-	/* another one had the lock in between, and is faster too */
-	CHECK(locks_unlock_begins(&second, &locks[8]));
-	locks_unlock_ends(&second, &locks[8], bob, &share);
-	CHECK(share.ns >= 400);
+	/* and lets the other one in at once, who is as fast */
+	unlock_by(&locks[8], bob, &bobs);
+	CHECK(bobs.ns < 20000000);
+	CHECK_INT(bobs.waits, 0);
+	locks_leave(&w[1], end + 30000000, LOCK_END_GOT, &share);
+	CHECK(share.unlocker == bob);
 	CHECK_INT(share.waits, 1);
-	/* the first one is still at it */
-	locks_leave(&w[1], now(), LOCK_END_GOT, &share);
-	CHECK_INT(share.waits, 0);
+	bobs.ns += share.ns;
 	CHECK(locks_waited(&locks[8]));
-	locks_unlock_ends(&first, &locks[8], alice, &share);
+	locks_unlock_ends(&alices, &locks[8], alice, &share);
 	CHECK_INT(share.waits, 1);
+	CHECK(share.ns >= 40000000);
+	CHECK_INT(share.ns + bobs.ns, end - start + end + 30000000 - start);
 	CHECK(!locks_waited(&locks[8]));
 	/* and now nobody */
 	CHECK(locks_join(&w[0], &locks[8], now()));
@@ -146,17 +151,18 @@ TEST(who_is_faster_than_the_unlocker_leaves_the_rest_to_him)
 	CHECK_INT(share.waits, 1);
 }
 
-TEST(an_unlock_that_never_came_back_leaves_its_waiters_to_the_next)
+TEST(who_freed_it_later_stays_known)
 {
-	struct lock_wait w = { 0 };
-	struct locks_unlock left;
+	struct lock_wait w[2] = { { 0 } };
+	struct locks_unlock alices;
 	struct lock_share share;
 
-	CHECK(locks_join(&w, &locks[9], now()));
-	CHECK(locks_unlock_begins(&left, &locks[9]));
-	locks_leave(&w, now(), LOCK_END_GOT, &share);
-	CHECK_INT(share.waits, 0);
+	CHECK(locks_join(&w[0], &locks[9], now()));
+	CHECK(locks_unlock_begins(&alices, &locks[9]));
 	unlock_by(&locks[9], bob, &share);
+	locks_unlock_ends(&alices, &locks[9], alice, &share);
+	locks_leave(&w[0], now(), LOCK_END_GOT, &share);
+	CHECK(share.unlocker == bob);
 	CHECK_INT(share.waits, 1);
 	CHECK(!locks_waited(&locks[9]));
 }
@@ -318,6 +324,65 @@ static void storm_of(int n, void (*meanwhile)(pthread_t first))
 TEST(nothing_is_lost_or_counted_twice_in_a_storm)
 {
 	storm_of(THREADS, NULL);
+}
+
+/* Who gets the lock and who freed it come to the table at the same moment; then nobody comes any more. */
+enum { MEETINGS = 30000, MET = 512 };
+static char met[MET][64];
+static _Atomic int may_free, freed, gone;
+
+static void *frees(void *arg)
+{
+	for (int i = 1; i <= MEETINGS; i++) {
+		struct locks_unlock unlock;
+		struct lock_share share;
+		bool seen;
+
+		while (may_free != i)
+			sched_yield();
+		seen = locks_unlock_begins(&unlock, met[i % MET]);
+		CHECK(seen);
+		freed = i;
+		for (volatile uint32_t turns = random_below(60); turns; turns--)
+			;
+		locks_unlock_ends(&unlock, met[i % MET], alice, &share);
+		booked += (uint64_t)share.ns;
+		booked_waits += share.waits;
+		while (gone != i)
+			sched_yield();
+	}
+	return NULL;
+}
+
+TEST(nothing_is_left_behind_where_a_waiter_and_an_unlocker_meet)
+{
+	pthread_t thread;
+
+	CHECK(pthread_create(&thread, NULL, frees, NULL) == 0);
+	for (int i = 1; i <= MEETINGS; i++) {
+		struct lock_wait w = { 0 };
+		struct lock_share share;
+		uint64_t start = now(), end;
+
+		CHECK(locks_join(&w, met[i % MET], start));
+		may_free = i;
+		while (freed != i)
+			sched_yield();
+		for (volatile uint32_t turns = random_below(60); turns; turns--)
+			;
+		end = now();
+		locks_leave(&w, end, LOCK_END_GOT, &share);
+		CHECK(!share.waits || share.unlocker == alice);
+		waited += end - start;
+		booked += (uint64_t)share.ns;
+		booked_waits += share.waits;
+		gone = i;
+	}
+	pthread_join(thread, NULL);
+	CHECK_INT(booked_waits, MEETINGS);
+	CHECK_INT(booked, waited);
+	for (int i = 0; i < MET; i++)
+		CHECK(!locks_waited(met[i]));
 }
 
 /* A thread is stopped at any instruction until the others have done a thousand turns without it. */
