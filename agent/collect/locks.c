@@ -370,9 +370,9 @@ static void book_debts(struct slot *slot, uint32_t debts, struct lock_share *sha
 }
 
 /* Closes the segment of an entry of this lock for somebody without a name. false: it is another lock's by now, or
- * there is no memory. */
+ * there is no memory. The record that the entry had is the caller's. */
 static bool close_one(struct slot *slot, struct lock_entry *e, const void *lock, struct lock_share *inout,
-		      struct view *out)
+		      struct view *out, uint32_t *out_record)
 {
 	uint32_t own = 0, debts;
 	uint64_t word, now, lost;
@@ -401,10 +401,10 @@ static bool close_one(struct slot *slot, struct lock_entry *e, const void *lock,
 		if (!v.waiters && !v.debts)
 			v.lock = 0;
 	} while (!replace(e, word, &v, &own));
-	record_put(slot, own);
 	inout->ns += (int64_t)lost;
 	book_debts(slot, debts, inout);
 	*out = v;
+	*out_record = own;
 	return true;
 none:
 	if (own)
@@ -416,17 +416,20 @@ bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock)
 {
 	struct slot *slot = &slots[locks_slot(lock)];
 	bool seen = false;
+	uint32_t record;
 	struct view v;
 
 	unlock->n = 0;
 	unlock->share = (struct lock_share){ NULL, 0, 0 };
 	unlock->round = self.round;
 	for (struct lock_entry *e = first_of(slot); e && unlock->n < LOCKS_TWINS; e = e->next) {
-		if (!close_one(slot, e, lock, &unlock->share, &v))
+		if (!close_one(slot, e, lock, &unlock->share, &v, &record))
 			continue;
 		seen = true;
 		if (v.lock)
-			unlock->of[unlock->n++] = (struct locks_closed){ e, v.closes, v.life };
+			unlock->of[unlock->n++] = (struct locks_closed){ e, v.closes, v.life, record };
+		else
+			record_put(slot, record);
 	}
 	return seen;
 }
@@ -434,7 +437,7 @@ bool locks_unlock_begins(struct locks_unlock *unlock, const void *lock)
 static void say_who(struct slot *slot, const struct locks_closed *closed, const void *lock, struct lock_share *inout)
 {
 	struct lock_entry *e = closed->entry;
-	uint32_t own = 0, debts;
+	uint32_t own = closed->record, debts;
 	uint64_t word, lost;
 	struct view v;
 
@@ -443,10 +446,6 @@ static void say_who(struct slot *slot, const struct locks_closed *closed, const 
 		/* all who knew us have gone, and the entry was free */
 		if (v.lock != (uintptr_t)lock || v.life != closed->life)
 			break;
-		if (!own && !(own = record_get(slot))) {
-			stat_add(STAT_LOCKS_FULL, 1);
-			return;
-		}
 		lost = debts = 0;
 		v.unlocks -= UNLOCK;
 		if (v.closes == closed->closes) {
@@ -463,8 +462,7 @@ static void say_who(struct slot *slot, const struct locks_closed *closed, const 
 			break;
 		}
 	} while (true);
-	if (own)
-		record_put(slot, own);
+	record_put(slot, own);
 }
 
 void locks_unlock_ends(const struct locks_unlock *unlock, const void *lock, struct bucket *unlocker,

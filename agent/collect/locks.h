@@ -98,6 +98,7 @@ struct locks_unlock {
 	struct locks_closed {
 		struct lock_entry *entry;
 		uint32_t closes, life;
+		uint32_t record; /* kept for the end */
 	} of[LOCKS_TWINS];
 	unsigned n;
 	uint32_t round;

@@ -121,6 +121,11 @@ static uint64_t start_of(const struct dl_phdr_info *info, const ElfW(Phdr) *text
 	return ALIGN_DOWN(info->dlpi_addr + text->p_vaddr, (uint64_t)4096);
 }
 
+static uint64_t end_of(const struct dl_phdr_info *info, const ElfW(Phdr) *text)
+{
+	return ALIGN_UP(info->dlpi_addr + text->p_vaddr + text->p_memsz, (uint64_t)4096);
+}
+
 static int remember(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct modules_watch *watch = arg;
@@ -140,7 +145,7 @@ static int remember(struct dl_phdr_info *info, size_t size, void *arg)
 	if (!text || !info->dlpi_name[0])
 		return 0;
 	start = start_of(info, text);
-	end = ALIGN_UP(info->dlpi_addr + text->p_vaddr + text->p_memsz, (uint64_t)4096);
+	end = end_of(info, text);
 	if (known(candidates, start, info->dlpi_name))
 		return 0;
 	path_size = strlen(info->dlpi_name) + 1;
@@ -181,7 +186,8 @@ static int keep_present(struct dl_phdr_info *info, size_t size, void *arg)
 	const ElfW(Phdr) *text = text_of(info);
 
 	for (uint32_t i = 0; text && i < there->watch->n_unkept && i < MODULES_UNKEPT; i++)
-		there->watch->unkept[i].stays |= there->watch->unkept[i].start == start_of(info, text);
+		there->watch->unkept[i].stays |= there->watch->unkept[i].start == start_of(info, text) &&
+						 there->watch->unkept[i].end == end_of(info, text);
 	for (; *link; link = &(*link)->next) {
 		struct module_gone *c = *link;
 

@@ -29,7 +29,7 @@ uint32_t modules_generation(void);
 
 /* dlclose's work around the real call. `before` remembers the modules of the target, `after` makes
  * a new generation if one is gone. Context: hook. */
-enum { MODULES_UNKEPT = 8 };
+enum { MODULES_UNKEPT = 64 };
 struct modules_watch {
 	uint64_t subs;	     /* the loader's count of removals before */
 	bool looked;	     /* the modules were remembered, but for those that there was no memory for: */

@@ -67,7 +67,7 @@ static void make_mutexes(void)
 	}
 }
 
-/* An object that dies with its last reference, lock and all. */
+/* An object that dies with its last reference, lock and all: often as soon as the last one has waited for the lock. */
 struct object {
 	pthread_mutex_t lock;
 	int references;
@@ -80,6 +80,8 @@ static void *drops(void *arg)
 
 	pthread_mutex_lock(&o->lock);
 	left = --o->references;
+	if (left)
+		usleep(50);
 	pthread_mutex_unlock(&o->lock);
 	if (!left)
 		munmap(o, 4096);
