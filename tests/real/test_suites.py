@@ -8,8 +8,8 @@ from storm import STORM, Storm
 
 PYTHON = "/usr/bin/python3"  # the one that the suite belongs to
 SHORT = ["test_ctypes", "test_epoll", "test_mmap", "test_os", "test_posix", "test_resource", "test_select", "test_thread"]
-LONG = SHORT + ["test_dict", "test_eintr", "test_faulthandler", "test_fork1", "test_gc", "test_json", "test_list", "test_pty",
-                "test_queue", "test_selectors", "test_signal", "test_socket", "test_sqlite3", "test_ssl", "test_subprocess",
+LONG = SHORT + ["test_dict", "test_eintr", "test_faulthandler", "test_fork1", "test_gc", "test_json", "test_list",
+                "test_queue", "test_selectors", "test_signal", "test_sqlite3", "test_ssl", "test_subprocess",
                 "test_threading", "test_threadsignals", "test_time", "test_wait3", "test_wait4", "test_weakref", "test_zlib"]
 
 
